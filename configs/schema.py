@@ -1,4 +1,4 @@
-"""Every option of a run, once: name, default, unit, check. The command line and the YAML files are made from these classes."""
+"""Every option of a run, once: name, default, unit, check. Flags and YAML keys are made from these classes."""
 
 import difflib
 import math

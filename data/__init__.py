@@ -1,1 +1,1 @@
-"""From structure files to batches. Submodules import heavy readers (gemmi, RDKit, Biopython) only where they are needed."""
+"""From structure files to batches. Heavy readers (gemmi, RDKit, Biopython) are imported only where they are needed."""
