@@ -1,0 +1,53 @@
+"""The console command `ligare`: one sub-command for each script."""
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.metadata import version
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    module: str
+    about: str
+
+
+COMMANDS: dict[str, Command] = {
+    "process": Command("scripts.process_pdbs", "structure files (PDB, mmCIF, SDF) to shards of interfaces"),
+    "import": Command("scripts.import_dataset", "published processed data sets to shards"),
+    "synthesize": Command("scripts.make_synthetic", "make the built-in data set"),
+    "inspect": Command("scripts.inspect_data", "tell what a folder of shards holds"),
+    "split": Command("scripts.split_data", "split shards into training and validation by group"),
+    "vocabulary": Command("scripts.learn_vocabulary", "learn a fragment vocabulary from a file of SMILES"),
+    "train": Command("train", "pretrain or fine-tune"),
+    "evaluate-pretraining": Command("scripts.evaluate_pretraining", "losses and masked accuracy against baselines"),
+    "plot": Command("scripts.plot_training", "curves of one or several runs"),
+    "quickstart": Command("scripts.quickstart", "the built-in data, a short pretraining, a report"),
+}
+
+
+def usage() -> str:
+    width = max(map(len, COMMANDS))
+    rows = [f"  {name:<{width}}  {command.about}" for name, command in COMMANDS.items()]
+    return "\n".join(["usage: ligare COMMAND [options]   (ligare COMMAND --help tells the options)", "", *rows])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if arguments else 2
+    name, *rest = arguments
+    if name == "--version":
+        print(f"ligare {version('ligare')}")
+        return 0
+    if name not in COMMANDS:
+        print(f"ligare: unknown command {name!r}\n\n{usage()}", file=sys.stderr)
+        return 2
+    command: Callable[[Sequence[str]], int] = import_module(COMMANDS[name].module).main
+    sys.argv[0] = f"ligare {name}"
+    return command(rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
