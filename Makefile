@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
-SOURCES := configs data models trainers scripts tests train.py
+SOURCES := benchmarks configs data models trainers scripts tests train.py
 
 .PHONY: help install quickstart test lint format clean
 

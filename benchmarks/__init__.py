@@ -1,0 +1,1 @@
+"""The opponent: the same model written the plain way, to measure against."""
