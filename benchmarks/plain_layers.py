@@ -27,6 +27,8 @@ def harmonics(vectors: Tensor) -> Tensor:
 class Basis(nn.Module):
     """Gaussians at evenly spaced distances."""
 
+    offset: Tensor
+
     def __init__(self, stop: float, size: int) -> None:
         super().__init__()
         offset = torch.linspace(0, stop, size)

@@ -90,9 +90,11 @@ class PlainNoiseHeads(PlainEncoder):
 class _Inner(nn.Module):
     """Only there for the name `encoder.encoder`."""
 
-    def __init__(self, encoder: nn.Module) -> None:
+    encoder: "PlainNoiseHeads"
+
+    def __init__(self, encoder: PlainEncoder) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.add_module("encoder", encoder)
 
 
 class _BlockEmbedding(nn.Module):
@@ -104,6 +106,11 @@ class _BlockEmbedding(nn.Module):
 
 class _CrossAttention(nn.Module):
     """From each block to its atoms, padded with zero rows to the largest block of the batch."""
+
+    query_proj: nn.Linear
+    key_proj: nn.Linear
+    value_proj: nn.Linear
+    output_proj: nn.Linear
 
     def __init__(self, hidden: int, heads: int = 4) -> None:
         super().__init__()
@@ -146,6 +153,9 @@ def padded(values: Tensor, row: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 class PlainDenoiseModel(nn.Module):
     """Two levels, torsion, translation, rotation and masked-block heads (`padding="batch"`)."""
+
+    top_translation_scale_ffn: nn.Sequential
+    top_rotation_scale_ffn: nn.Sequential
 
     def __init__(self, hidden: int = 32, edge_size: int = 32, n_layers: int = 4, k: int = 8, n_blocks: int = 440):
         super().__init__()
