@@ -14,8 +14,8 @@ class Field(NamedTuple):
     """One documented array or value of an item.
 
     Attributes:
-        level: what the first axis counts. `item`: one value an item; `moved`: atoms moved by torsions, ragged over torsions;
-            `masked`: masked blocks.
+        level: what the first axis counts. `item`: one value an item; `moved`: atoms moved by torsions, ragged over
+            torsions; `masked`: masked blocks.
         dtype: numpy dtype in memory and on disk; None for text.
         tail: shape behind the first axis (-1: any width, the same for all items of a data set).
         refers_to: "atom" where the values are atom indices of the item (collation shifts them).
@@ -73,17 +73,19 @@ class Item:
 
     Attributes:
         id: unique within its data set.
-        X: [atoms, 3] coordinates, Å. A: [atoms] atom types. atom_positions: [atoms] position codes (stored, unused by models).
+        X: [atoms, 3] coordinates, Å. A: [atoms] atom types. atom_positions: [atoms] position codes (unused by models).
         B: [blocks] block types. block_lengths: [blocks] atoms a block. segment_ids: [blocks] 0 or 1.
         modality: index into `vocab.MODALITIES`. label: measured value (NaN: none). group: unit for leak-free splits.
-        block_chain, block_resid, block_icode, block_resname: [blocks] where a block comes from in its file (author numbering).
+        block_chain, block_resid, block_icode, block_resname: [blocks] where a block comes from in its file (author
+            numbering).
         block_embeddings: [blocks, D] vectors from elsewhere (a protein language model, say).
-        tor_bonds: [torsions, 2] atoms (p, q) of a rotatable bond; rotating turns the atoms behind q about the axis p -> q.
+        tor_bonds: [torsions, 2] atoms (p, q) of a rotatable bond; rotating turns the atoms behind q about p -> q.
         tor_depth: [torsions] 0 for bonds that no other bond moves, else one more than the deepest bond that moves it:
             bonds of equal depth move disjoint atoms, so a depth is turned in one vectorised step.
         tor_moved_lengths: [torsions] number of atoms each bond moves. tor_moved: [sum] those atoms, bond after bond.
-        noisy_segment, tr_eps, tr_score, rot_score, atom_eps, atom_score, tor_score: what noise was applied (`data.noise`);
-            once tor_score is set, tor_bonds holds the bonds of the loss only (those of the noised segment that are not inside a masked block).
+        noisy_segment, tr_eps, tr_score, rot_score, atom_eps, atom_score, tor_score: what noise was applied
+            (`data.noise`); once tor_score is set, tor_bonds holds the bonds of the loss only (those of the noised
+            segment that are not inside a masked block).
         masked_blocks: [blocks]. masked_labels: [masked] mask class of each masked block, in block order.
     """
 

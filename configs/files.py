@@ -1,0 +1,97 @@
+"""Files that are either complete or absent: atomic writes, checksums, JSON read within limits."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from configs.errors import DataError, LigareError
+
+MAX_JSON_BYTES = 64 * 2**20
+TEMPORARY_PREFIX = ".writing-"
+UMASK = os.umask(0o022)  # the system tells the mask only while setting it; done once, so threads don't see the change
+os.umask(UMASK)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename inside `folder` survive a power failure (a no-op where folders can't be opened)."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def atomic_file(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path in the folder of `path`; on success it is flushed to disk and renamed to `path`.
+
+    If the body raises, the temporary file is removed and `path` stays as it was.
+
+    Raises:
+        OSError: the folder can't be written to, or the disk is full.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        os.chmod(temporary, 0o666 & ~UMASK)  # mkstemp makes files that only the owner may read
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def atomic_write(path: str | Path, content: bytes | str) -> None:
+    """Write bytes or text (UTF-8) so that a reader sees the old file or the new one, never a part."""
+    with atomic_file(path) as temporary, open(temporary, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    atomic_write(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def sha256_of(path: str | Path) -> str:
+    """Hexadecimal sha256 of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(
+    path: str | Path, max_bytes: int = MAX_JSON_BYTES, error: type[LigareError] = DataError
+) -> dict[str, Any]:
+    """Read a JSON object from a file of at most `max_bytes` bytes.
+
+    Raises:
+        LigareError: of type `error`, naming the file: absent, too large, not JSON, or not an object.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if size > max_bytes:
+            raise error(f"is {size} bytes long, more than the limit of {max_bytes}", path)
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as absent:
+        raise error("no such file", path) from absent
+    except OSError as failed:
+        raise error(f"can't be read: {failed.strerror}", path) from failed
+    except (ValueError, RecursionError) as broken:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        raise error("is not valid JSON; the file is damaged", path) from broken
+    if not isinstance(value, dict):
+        raise error("must hold a JSON object", path)
+    return value
