@@ -1,0 +1,81 @@
+"""Loaders of training and validation batches from the options of a run."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch.utils.data import DataLoader
+
+from configs.errors import ConfigError
+from configs.schema import RunConfig
+from data.collate import collate_items
+from data.dataset import InterfaceDataset
+from data.noise import PretrainTransform
+from data.sampler import BatchSampler
+
+if TYPE_CHECKING:
+    from data.vocab import Vocabulary
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)
+
+
+def make_loader(dataset: InterfaceDataset, sampler: BatchSampler, num_workers: int = 0) -> DataLoader:
+    """A loader of collated batches in the order of the sampler; workers live as long as the loader.
+
+    The sampler is asked for (epoch, item) pairs at the start of every epoch, so `loader.batch_sampler.set_epoch` and
+    `start_batch` work with running workers.
+    """
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        collate_fn=collate_items,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        worker_init_fn=_one_thread,
+        pin_memory=torch.cuda.is_available(),
+        prefetch_factor=4 if num_workers else None,
+    )
+
+
+def make_loaders(
+    run: RunConfig, rank: int = 0, world: int = 1, vocabulary: "Vocabulary | None" = None
+) -> tuple[DataLoader, DataLoader | None]:
+    """The training loader and, when a validation set is given, the validation loader of one rank.
+
+    Args:
+        run: its data, noise and seed options count. rank, world: this process and the number of processes.
+        vocabulary: block types that the shards must have been made with (None: any, but all the same).
+
+    Raises:
+        ConfigError: no training set, or a batch size that doesn't fit the ranks.
+        DataError: data sets that can't be read, are empty, or have another vocabulary.
+    """
+    data = run.data
+    train_sets = [folder for folder in (data.train_set, data.train_set2, data.train_set3) if folder]
+    valid_sets = [folder for folder in (data.valid_set, data.valid_set2, data.valid_set3) if folder]
+    if not train_sets:
+        raise ConfigError("is required: a folder of shards", "--train_set")
+    transform = PretrainTransform(run.noise, data.max_n_vertex_per_item)
+    fingerprint = vocabulary.fingerprint if vocabulary is not None else None
+
+    def loader(folders: list[str], training: bool, batch_size: int, max_blocks: int | None) -> DataLoader:
+        dataset = InterfaceDataset(folders, transform, run.train.seed, training, fingerprint)
+        sampler = BatchSampler(
+            dataset.counts,
+            batch_size,
+            max_blocks,
+            data.max_n_vertex_per_item,
+            shuffle=training and data.shuffle,
+            seed=run.train.seed,
+            rank=rank,
+            world=world,
+            balanced=training and data.balanced_sampler,
+        )
+        return make_loader(dataset, sampler, data.num_workers)
+
+    train = loader(train_sets, True, data.batch_size, data.max_n_vertex_per_gpu)
+    if not valid_sets:
+        return train, None
+    valid_budget = data.valid_max_n_vertex_per_gpu or data.max_n_vertex_per_gpu
+    return train, loader(valid_sets, False, data.valid_batch_size or data.batch_size, valid_budget)
