@@ -71,9 +71,9 @@ class AngleGrid:
 
 @lru_cache(maxsize=16)
 def angle_grid(width: float, largest: float) -> AngleGrid:
-    """Grid of 100 angles on [0.001, largest] radians (`largest` alone when it is smaller) with IGSO(3) probabilities."""
+    """Grid of 100 angles on [0.001, largest] radians with their IGSO(3) probabilities and scores."""
     angles = np.linspace(min(SMALLEST_ANGLE, largest), largest, GRID_POINTS)
-    angles = np.clip(angles, 1e-6, math.pi - 1e-6)  # the density is zero, its logarithm undefined, at 0 and at 2 pi
+    angles = np.clip(angles, 1e-6, math.pi - 1e-6)  # the logarithms are undefined at 0 and, in the sums, at pi
     log_density, scores = angle_log_density(angles, width)
     density = np.exp(log_density - log_density.max())
     cumulated = np.cumsum(density / density.sum())

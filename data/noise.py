@@ -70,7 +70,7 @@ def rotate(item: Item, segment: int, width: float, max_rotation: float, rng: np.
 
 
 def translate(item: Item, segment: int, largest: float, rng: np.random.Generator) -> Item:
-    """Shift a segment by eps * n with eps uniform in [0.1, largest] Å and n ~ N(0, I); `tr_eps` = eps, `tr_score` = n."""
+    """Shift a segment by eps * n, eps uniform in [0.1, largest] Å, n ~ N(0, I); `tr_eps` = eps, `tr_score` = n."""
     eps, direction = _random_scale(largest, rng), rng.standard_normal(3)
     atoms = segment_atoms(item, segment)
     X = _moved(item, atoms, item.X[atoms] + eps * direction)

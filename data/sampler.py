@@ -53,7 +53,7 @@ def balanced_order(classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def budget_bounds(sizes: np.ndarray, budget: int) -> np.ndarray:
-    """Bounds of batches of consecutive items, each filled up to `budget` blocks (a larger item makes one of its own)."""
+    """Bounds of batches of consecutive items, each filled up to `budget` blocks; a larger item makes one of its own."""
     ends = np.cumsum(sizes, dtype=np.int64)
     bounds, start, used = [0], 0, 0
     while start < len(sizes):
@@ -87,7 +87,7 @@ def _middle(ends: np.ndarray, start: int, stop: int) -> int:
 
 
 def fixed_bounds(n_items: int, batch_size: int, world: int) -> np.ndarray:
-    """Bounds of the parts of batches of `batch_size` items, each batch in `world` parts that differ by one item at most.
+    """Bounds of the parts of batches of `batch_size` items, each batch in `world` parts of equal size (to one item).
 
     A last batch too small to give every rank an item is joined with the one before and shared out anew.
     """
