@@ -1,0 +1,65 @@
+"""Trainers, and the table that says which one trains which model."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from models import DenoisePretrainModel, DenoisePretrainModelWithBlockEmbedding
+from trainers.abs_trainer import TrainConfig, Trainer
+from trainers.pretrain_trainer import (
+    PretrainMaskingNoisingTrainer,
+    PretrainMaskingNoisingTrainerWithBlockEmbedding,
+    PretrainTrainer,
+)
+from trainers.training_state import TrainingState
+
+__all__ = [
+    "TRAINERS",
+    "PretrainMaskingNoisingTrainer",
+    "PretrainMaskingNoisingTrainerWithBlockEmbedding",
+    "PretrainTrainer",
+    "TrainConfig",
+    "Trainer",
+    "create_trainer",
+    "register_trainer",
+]
+
+# Makes a trainer from (model, train_loader, valid_loader, config, resume_state).
+TrainerFactory = Callable[..., Trainer]
+
+
+def pretrain_trainer(model: nn.Module, *arguments: Any) -> Trainer:
+    """With masked blocks among the objectives of the model, the trainer that scores them."""
+    chosen = PretrainMaskingNoisingTrainer if getattr(model, "masking_objective", False) else PretrainTrainer
+    return chosen(model, *arguments)
+
+
+TRAINERS: dict[type[nn.Module], TrainerFactory] = {
+    DenoisePretrainModel: pretrain_trainer,
+    DenoisePretrainModelWithBlockEmbedding: PretrainMaskingNoisingTrainerWithBlockEmbedding,
+}
+
+
+def register_trainer(model_type: type[nn.Module], factory: TrainerFactory) -> None:
+    """Say which trainer trains a model of exactly this type (a new one, or in the place of the present one)."""
+    TRAINERS[model_type] = factory
+
+
+def create_trainer(
+    model: nn.Module,
+    train_loader: Any,
+    valid_loader: Any | None,
+    config: TrainConfig,
+    resume_state: TrainingState | str | Path | None = None,
+) -> Trainer:
+    """The trainer for a model, chosen by its exact type.
+
+    Raises:
+        NotImplementedError: no trainer is registered for the type.
+    """
+    if type(model) not in TRAINERS:
+        known = ", ".join(sorted(kind.__name__ for kind in TRAINERS))
+        raise NotImplementedError(f"there is no trainer for {type(model).__name__}; known models: {known}")
+    return TRAINERS[type(model)](model, train_loader, valid_loader, config, resume_state)

@@ -1,0 +1,339 @@
+"""The one training loop. A task subclasses `Trainer` and says what a step is: `share_step`."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from configs.errors import ConfigError
+from configs.schema import nearest
+from trainers import distributed, resume
+from trainers.batches import item_ids, iterate, start_epoch
+from trainers.callbacks import Callback, default_callbacks
+from trainers.checkpoint import Checkpoints
+from trainers.distributed import choose_device, from_main, is_main, say, to_device
+from trainers.ema import MovingAverage
+from trainers.evaluation import evaluate
+from trainers.gradient_step import StepModule, joint_loss, without_sync
+from trainers.metrics import Meter, weigh
+from trainers.run_folder import LineLog, choose_run_folder, prepare_run_folder
+from trainers.task import Task
+from trainers.train_config import TrainConfig
+from trainers.training_state import TrainingState, read_state, write_state
+
+__all__ = ["TrainConfig", "Trainer"]
+
+
+class Trainer(Task):
+    """Trains a model: epochs, validation, schedules, checkpoints, early stopping, resume, any number of ranks.
+
+    Args:
+        model: called by `share_step`.
+        train_loader: yields batches, has a length; a `batch_sampler` with `set_epoch` and `start_batch` is told both.
+        valid_loader: the same, or None for no validation.
+        config: options.
+        resume_state: a stored state or its path, to go on from there.
+
+    Attributes:
+        epoch, batch: position; the next batch to train on. global_step: optimiser steps done.
+        first_epoch, max_epoch: the run trains epochs first_epoch..max_epoch - 1 (from 0 unless resumed further).
+        last_lr, last_gradient_norm: of the last step.
+        best_valid_metric, best_epoch: best value of `config.monitor` so far.
+        patience: validations that may still pass without improvement.
+        history: one dict an epoch. skipped_steps: steps left out because of a non-finite loss or gradient.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train_loader: Any,
+        valid_loader: Any | None,
+        config: TrainConfig,
+        resume_state: TrainingState | str | Path | None = None,
+    ) -> None:
+        if config.save_dir is None:
+            raise ConfigError("is required", "--save_dir")
+        self.model, self.train_loader, self.valid_loader, self.config = model, train_loader, valid_loader, config
+        self.resume_state = read_state(resume_state) if isinstance(resume_state, (str, Path)) else resume_state
+        self.device = torch.device("cpu")
+        self.epoch = self.batch = self.global_step = self.skipped_steps = 0
+        self.first_epoch, self.max_epoch, self.patience = 0, config.max_epoch, config.patience
+        self.best_valid_metric = float("inf") if config.metric_min_better else float("-inf")
+        self.best_epoch: int | None = None
+        self.history: list[dict[str, Any]] = []
+        self.last_gradient_norm, self.last_lr = 0.0, config.lr
+        self.epoch_meter, self.window_meter = Meter(), Meter()
+        self.average = MovingAverage(model, config.ema_decay) if config.ema_decay else None
+        self.optimizer = self.get_optimizer()
+        scheduler = self.get_scheduler(self.optimizer) or {}
+        self.scheduler, self.scheduler_frequency = scheduler.get("scheduler"), scheduler.get("frequency", "epoch")
+        self.save_dir = choose_run_folder(config.save_dir, self.resume_state)
+        self.checkpoints = Checkpoints(
+            self.save_dir / "checkpoint", config.save_topk, config.metric_min_better, config.monitor
+        )
+        self.logs = {name: LineLog(self.save_dir / f"{name}.jsonl") for name in ("history", "skipped")}
+        self.callbacks: list[Callback] = list(config.callbacks)
+        self._step_module: nn.Module = StepModule(model, self.train_step)
+        self.facts: dict[str, Any] = {}  # what else train_config.json should say
+
+    # The loop
+
+    def train(
+        self,
+        device_ids: Sequence[int] | int | None = None,
+        local_rank: int = -1,
+        use_wandb: bool = False,
+        use_raytune: bool = False,
+        gpus: Sequence[int] | int | None = None,
+    ) -> None:
+        """Train up to the last epoch, or until patience or `max_steps` is used up.
+
+        Args:
+            device_ids: device numbers, -1 for the CPU, nothing for a GPU when there is one (`gpus` is the same).
+            local_rank: position in `device_ids`; torchrun's environment wins.
+            use_wandb, use_raytune: report there as well.
+        """
+        ids = device_ids if gpus is None else gpus
+        self._prepare(() if ids is None else [ids] if isinstance(ids, int) else list(ids), local_rank)
+        self.callbacks += default_callbacks(self.config, use_wandb, use_raytune)
+        self.event("on_train_start")
+        if self.resume_state is None or self.resume_state.further:
+            self._save_state()
+        try:
+            while self.epoch < self.max_epoch and not self.finished:
+                self.event("on_epoch_start")
+                trained = self._train_epoch(self.device)
+                self._finish_epoch(trained, self._valid_epoch(self.device))
+        finally:
+            self.event("on_train_end")
+
+    @property
+    def finished(self) -> bool:
+        """Whether patience or the number of steps is used up."""
+        out_of_patience = self.config.early_stopping and self.patience <= 0
+        return out_of_patience or (self.config.max_steps is not None and self.global_step >= self.config.max_steps)
+
+    def _train_epoch(self, device: torch.device) -> dict[str, float]:
+        """Train on the (remaining) batches of the epoch; returns the epoch's mean loss parts over all ranks."""
+        self.model.train()
+        total = start_epoch(self.train_loader, self.epoch, self.batch)
+        group: list[Any] = []
+        for batch in iterate(self.train_loader, self.batch):
+            group.append(batch)
+            self.batch += 1
+            if len(group) < self.config.accumulate and self.batch < total:
+                continue
+            stepped = self._step(group, device)
+            group = []
+            if stepped:
+                self._after_step()
+            if self.finished:
+                break
+        if self.scheduler is not None and self.scheduler_frequency == "epoch":
+            self.scheduler.step()
+        return self.epoch_meter.means()
+
+    def _step(self, group: list[Any], device: torch.device) -> bool:
+        """One optimiser step on the mean gradient of a group of batches; False when it was skipped."""
+        good = 0
+        for position, batch in enumerate(group):
+            loss = self._forward(batch, self.batch - len(group) + position, device)
+            if position == 0:
+                self.optimizer.zero_grad(set_to_none=True)
+            if loss is not None:
+                loss.backward()
+                good += 1
+        if not good:
+            return False
+        if self.config.accumulate > 1:
+            distributed.average_gradients(self.model.parameters())
+            for p in self.model.parameters():
+                if p.grad is not None:
+                    p.grad /= good
+        return self._update(group)
+
+    def _forward(self, batch: Any, number: int, device: torch.device) -> Tensor | None:
+        """The loss to go backward from; None when some rank's is not finite, and every rank leaves the batch out."""
+        counts = self.part_counts(batch)  # before the batch is on the device, so that nothing waits for it
+        batch = to_device(batch, device)
+        with without_sync(self._step_module, self.config.accumulate), self.autocast():
+            loss, box = self._step_module(batch, number)
+        bad = not bool(torch.isfinite(loss))
+        joint, any_bad = joint_loss(loss, bad, self.loss_terms(box.output), counts)
+        if any_bad:
+            self._note_skip([batch], number, "loss", bad)
+            return None
+        parts = weigh(self.logged_parts(box.output, batch), counts)
+        self.epoch_meter.add(parts)
+        self.window_meter.add(parts)
+        return joint
+
+    def _update(self, group: list[Any]) -> bool:
+        """Clip and apply the gradients; False when they are not finite (being averaged, they are so on all ranks)."""
+        parameters = [p for p in self.model.parameters() if p.grad is not None]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.grad_clip or float("inf"))
+        if not torch.isfinite(norm):
+            self.optimizer.zero_grad(set_to_none=True)
+            self._note_skip(group, self.batch - 1, "gradient", True)
+            return False
+        self.last_gradient_norm, self.last_lr = float(norm), float(self.optimizer.param_groups[0]["lr"])
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update()
+        self.global_step += 1
+        if self.scheduler is not None and self.scheduler_frequency == "batch":
+            self.scheduler.step()
+        return True
+
+    def _after_step(self) -> None:
+        self.event("on_batch_end")
+        if self.global_step % self.config.log_every == 0:
+            parts = self.window_meter.means()
+            self.window_meter = Meter()
+            if is_main():
+                self.log_step(parts)
+        every = self.config.save_every_steps
+        if every and self.global_step % every == 0 and not self.finished:
+            self._save_state()
+
+    def log_step(self, parts: dict[str, float]) -> None:
+        """Hand the mean loss parts since the last logged step to the loggers."""
+        record = {"event": "step", "epoch": self.epoch, "step": self.global_step, "lr": self.last_lr}
+        record |= {"gradient_norm": self.last_gradient_norm, "train": parts}
+        for callback in self.callbacks:
+            callback.on_log(self, record)
+
+    def _note_skip(self, batches: list[Any], number: int, reason: str, here: bool) -> None:
+        """Count skipped work and write which items it held. All ranks get here together."""
+        self.skipped_steps += 1
+        ids = [name for batch in batches for name in item_ids(batch)]
+        ranks = distributed.gather_objects({"rank": distributed.rank(), "ids": ids} if here else None)
+        say(f"skipped batch {number} of epoch {self.epoch}: non-finite {reason} (its items are in skipped.jsonl)")
+        if is_main():
+            record = {"epoch": self.epoch, "batch": number, "step": self.global_step, "reason": f"non-finite {reason}"}
+            self.logs["skipped"].append(record | {"ranks": [r for r in ranks if r]})
+
+    # Validation
+
+    def _valid_epoch(self, device: torch.device) -> dict[str, float] | None:
+        """Metrics over the whole validation set and all ranks; None when there is nothing to validate in this epoch."""
+        last = self.epoch + 1 >= self.max_epoch or self.finished
+        if self.valid_loader is None or (not last and (self.epoch + 1) % self.config.valid_every):
+            return None
+        return self.evaluate(self.valid_loader)
+
+    def evaluate(self, loader: Any, prefix: str = "") -> dict[str, float]:
+        """Mean loss parts and metrics of all items of a loader over all ranks."""
+        return {prefix + name: value for name, value in evaluate(self, loader).items()}
+
+    # Epoch ends, best checkpoint, state
+
+    def _finish_epoch(self, trained: dict[str, float], valid: dict[str, float] | None) -> None:
+        """Judge the epoch, store checkpoint, history and state, and move on to the next. The same on all ranks."""
+        if valid is not None:
+            self.event("on_validation", valid)
+        metric = None if valid is None else self._monitored(valid)
+        improved = metric is not None and self._is_better(metric)
+        if improved:
+            assert metric is not None
+            self.best_valid_metric, self.best_epoch, self.patience = metric, self.epoch, self.config.patience
+        elif metric is not None and self.epoch >= self.config.warmup_epochs:
+            self.patience -= 1
+        self.patience = from_main(self.patience)
+        if valid is not None or self.valid_loader is None:
+            self._maintain_topk_checkpoint(metric, improved)
+        record = {
+            "epoch": self.epoch,
+            "step": self.global_step,
+            "lr": self.last_lr,
+            "skipped_steps": self.skipped_steps,
+        }
+        record |= {"improved": improved, "train": trained} | ({} if valid is None else {"valid": valid})
+        self.history.append(record)
+        self.event("on_epoch_end")
+        self.epoch, self.batch = self.epoch + 1, 0
+        self.epoch_meter = Meter()
+        self._save_state()
+
+    def _monitored(self, valid: dict[str, float]) -> float:
+        if self.config.monitor not in valid:
+            raise ConfigError(
+                f"{self.config.monitor!r} is not a validation metric of this task",
+                "--monitor",
+                hint=nearest(self.config.monitor, valid),
+            )
+        return valid[self.config.monitor]
+
+    def _is_better(self, metric: float) -> bool:
+        """NaN is never better."""
+        if self.config.metric_min_better:
+            return metric < self.best_valid_metric
+        return metric > self.best_valid_metric
+
+    def _maintain_topk_checkpoint(self, metric: float | None, improved: bool) -> None:
+        """Store the weights if they are among the best `save_topk`, and delete those that no longer are."""
+        if not self.checkpoints.wanted(metric, improved):
+            return
+        if is_main():
+            with self.averaged_weights():
+                extra = {"epoch": self.epoch, "step": self.global_step, self.config.monitor: metric}
+                self.checkpoints.add(self.model, metric, self.epoch, self.global_step, extra)
+        self.checkpoints.load(from_main(self.checkpoints.state()))
+        self.event("on_checkpoint")
+
+    def _save_state(self) -> None:
+        """Store everything that resuming needs."""
+        state = resume.collect(self)
+        if is_main():
+            write_state(self.save_dir, state)
+        distributed.barrier()
+
+    def _prepare(self, gpus: Sequence[int], local_rank: int) -> None:
+        """Device, folder, stored state, and the wrapper for several ranks."""
+        self.device = choose_device(gpus, local_rank)
+        if self.config.mixed_precision and self.device.type != "cuda":
+            say("--mixed_precision has no effect on the CPU")
+        self.model.to(self.device)
+        if is_main():
+            size = sum(p.numel() for p in self.model.parameters())
+            facts = {"model": type(self.model).__name__, "parameters": size, "device": str(self.device)}
+            changes = prepare_run_folder(self.save_dir, self.config.to_dict(), facts | self.facts)
+            for change in changes:
+                say(f"changed since the run started: {change}")
+        if self.average is not None:
+            self.average = MovingAverage(self.model, self.average.decay)
+        if self.resume_state is not None:
+            resume.apply(self, self.resume_state)
+        if distributed.world_size() > 1:
+            ids = [self.device.index] if self.device.type == "cuda" else None
+            self._step_module = DistributedDataParallel(
+                self._step_module, device_ids=ids, find_unused_parameters=True, broadcast_buffers=False
+            )
+
+    # Helpers
+
+    def event(self, name: str, *arguments: Any) -> None:
+        """Call one method of every callback."""
+        for callback in self.callbacks:
+            getattr(callback, name)(self, *arguments)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """bfloat16 where torch holds it to be harmless, on CUDA with `mixed_precision`; else nothing."""
+        if self.config.mixed_precision and self.device.type == "cuda":
+            return torch.autocast("cuda", dtype=torch.bfloat16)
+        return nullcontext()
+
+    def averaged_weights(self) -> AbstractContextManager[None]:
+        """The moving average in the place of the weights, when there is one."""
+        return self.average.in_model() if self.average is not None else nullcontext()
+
+    def _is_main_proc(self) -> bool:
+        return is_main()
+
+    def to_device(self, value: Any, device: torch.device | None = None) -> Any:
+        """Move every tensor of a nested value to the trainer's device."""
+        return to_device(value, device or self.device)

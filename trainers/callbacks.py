@@ -1,0 +1,128 @@
+"""What happens beside training: logs, progress, reports. Every event gets the trainer; all ranks call all events."""
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from configs.files import atomic_write
+from trainers.distributed import is_main, say
+
+if TYPE_CHECKING:
+    from trainers.abs_trainer import Trainer
+    from trainers.train_config import TrainConfig
+
+
+class Callback:
+    """Base of callbacks: override the events that matter. `trainer.epoch` and `trainer.batch` tell the position."""
+
+    def on_train_start(self, trainer: "Trainer") -> None:
+        """The device is chosen and a stored state is loaded."""
+
+    def on_epoch_start(self, trainer: "Trainer") -> None:
+        """Before the first (or next, after a resume) batch of an epoch."""
+
+    def on_batch_end(self, trainer: "Trainer") -> None:
+        """After an optimiser step."""
+
+    def on_log(self, trainer: "Trainer", record: dict[str, Any]) -> None:
+        """On the main rank, every `log_every` steps: mean loss parts since the last time."""
+
+    def on_validation(self, trainer: "Trainer", metrics: dict[str, float]) -> None:
+        """After validation, before the metrics are judged; may add metrics (the same on every rank)."""
+
+    def on_checkpoint(self, trainer: "Trainer") -> None:
+        """After a checkpoint was stored."""
+
+    def on_epoch_end(self, trainer: "Trainer") -> None:
+        """The epoch's record is `trainer.history[-1]`."""
+
+    def on_train_end(self, trainer: "Trainer") -> None:
+        """Also after an error."""
+
+
+class HistoryWriter(Callback):
+    """history.jsonl (a line for each logged step and each epoch) and training_history.json (epochs)."""
+
+    def on_log(self, trainer: "Trainer", record: dict[str, Any]) -> None:
+        trainer.logs["history"].append(record)
+
+    def on_epoch_end(self, trainer: "Trainer") -> None:
+        if is_main():
+            trainer.logs["history"].append({"event": "epoch"} | trainer.history[-1])
+            atomic_write(trainer.save_dir / "training_history.json", json.dumps(trainer.history, indent=1) + "\n")
+
+
+class ConsoleLogger(Callback):
+    """A progress bar with the latest loss parts, and one line an epoch."""
+
+    def __init__(self, progress: bool = True) -> None:
+        self.progress = progress
+        self.bar: tqdm | None = None
+        self.start = 0.0
+
+    def on_train_start(self, trainer: "Trainer") -> None:
+        size = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
+        name = type(trainer.model).__name__
+        say(f"{name}: {size:,} trainable parameters on {trainer.device}; run in {trainer.save_dir}")
+
+    def on_epoch_start(self, trainer: "Trainer") -> None:
+        self.start = time.perf_counter()
+        if self.progress and is_main() and sys.stderr.isatty():
+            total = len(trainer.train_loader)
+            self.bar = tqdm(total=total, initial=trainer.batch, desc=f"epoch {trainer.epoch}", leave=False)
+
+    def on_batch_end(self, trainer: "Trainer") -> None:
+        if self.bar is not None:
+            self.bar.update(trainer.batch - self.bar.n)
+
+    def on_log(self, trainer: "Trainer", record: dict[str, Any]) -> None:
+        if self.bar is not None:
+            parts = {name: f"{value:.4g}" for name, value in record["train"].items() if not name.endswith("_base")}
+            self.bar.set_postfix(parts)
+
+    def on_epoch_end(self, trainer: "Trainer") -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+        record = trainer.history[-1]
+        words = [f"epoch {record['epoch']}", f"step {record['step']}", f"lr {record['lr']:.3g}"]
+        words += [f"{time.perf_counter() - self.start:.1f} s", f"train {in_words(record['train'])}"]
+        if "valid" in record:
+            words.append(f"valid {in_words(record['valid'])}{' (best)' if record['improved'] else ''}")
+        say("  ".join(words))
+
+    def on_train_end(self, trainer: "Trainer") -> None:
+        if self.bar is not None:
+            self.bar.close()
+        if trainer.best_epoch is not None:
+            monitor = trainer.config.monitor
+            say(f"best {monitor} {trainer.best_valid_metric:.4g} in epoch {trainer.best_epoch}")
+        say(f"checkpoints in {trainer.save_dir / 'checkpoint'}")
+
+
+def in_words(parts: dict[str, float]) -> str:
+    """Loss parts on one line, each with its "predict nothing" base in brackets."""
+    words = []
+    for name, value in parts.items():
+        if name.endswith("_base"):
+            continue
+        base = parts.get(name.removesuffix("_loss") + "_base")
+        words.append(f"{name} {value:.4g}" + (f" [{base:.4g}]" if base is not None and name.endswith("_loss") else ""))
+    return ", ".join(words)
+
+
+def default_callbacks(config: "TrainConfig", use_wandb: bool, use_raytune: bool) -> list[Callback]:
+    """The loggers that the options ask for."""
+    from trainers.loggers import RayTuneReporter, TensorBoardLogger, WandbLogger
+
+    callbacks: list[Callback] = [HistoryWriter(), ConsoleLogger(config.progress)]
+    if config.use_tensorboard:
+        callbacks.append(TensorBoardLogger())
+    if use_wandb or config.use_wandb:
+        callbacks.append(WandbLogger())
+    if use_raytune or config.use_raytune:
+        callbacks.append(RayTuneReporter())
+    return callbacks

@@ -1,0 +1,90 @@
+"""Weights worth keeping: `checkpoint/epochX_stepY/` folders, the best k of them, and a link `best`."""
+
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from configs.files import TEMPORARY_PREFIX, write_json
+from models.persistence import save_pretrained
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One stored checkpoint."""
+
+    name: str
+    metric: float | None
+    epoch: int
+    step: int
+
+
+class Checkpoints:
+    """The checkpoints of a run.
+
+    Without a validation metric the newest ones count as the best.
+
+    Args:
+        folder: `save_dir/version_N/checkpoint`.
+        topk: how many to keep; -1 keeps one for each improvement.
+        smaller_is_better: direction of the metric.
+    """
+
+    def __init__(self, folder: Path, topk: int, smaller_is_better: bool, monitor: str) -> None:
+        self.folder, self.topk, self.smaller_is_better, self.monitor = folder, topk, smaller_is_better, monitor
+        self.kept: list[Kept] = []  # best first
+
+    def wanted(self, metric: float | None, improved: bool) -> bool:
+        """Whether a checkpoint with this metric would be kept."""
+        if metric is None or improved:
+            return True
+        if self.topk == -1:
+            return False
+        return len(self.kept) < self.topk or self._order(metric) < self._order(self.kept[-1].metric)
+
+    def add(self, model: nn.Module, metric: float | None, epoch: int, step: int, extra: dict[str, Any]) -> Path:
+        """Store the weights, point `best` at the best checkpoint, delete those no longer among the best."""
+        name = f"epoch{epoch}_step{step}"
+        save_pretrained(model, self.folder / name, extra=extra)
+        kept = [Kept(name, metric, epoch, step), *(k for k in self.kept if k.name != name)]
+        kept.sort(key=lambda k: (self._order(k.metric), -k.step if k.metric is None else k.step))
+        keep = len(kept) if self.topk == -1 else self.topk
+        self.kept, dropped = kept[:keep], kept[keep:]
+        self._publish()
+        for old in dropped:
+            shutil.rmtree(self.folder / old.name, ignore_errors=True)
+        return self.folder / name
+
+    def state(self) -> list[dict[str, Any]]:
+        """The list of kept checkpoints, as plain values."""
+        return [asdict(k) for k in self.kept]
+
+    def load(self, state: list[dict[str, Any]]) -> None:
+        """Continue with the checkpoints of an interrupted run; those that are gone are left out."""
+        self.kept = [Kept(**entry) for entry in state if (self.folder / entry["name"]).is_dir()]
+
+    def _order(self, metric: float | None) -> float:
+        if metric is None:
+            return 0.0
+        if metric != metric:
+            return float("inf")
+        return metric if self.smaller_is_better else -metric
+
+    def _publish(self) -> None:
+        best = self.kept[0].name
+        write_json(
+            self.folder / "topk.json",
+            {
+                "monitor": self.monitor,
+                "smaller_is_better": self.smaller_is_better,
+                "best": best,
+                "checkpoints": self.state(),
+            },
+        )
+        link = self.folder / f"{TEMPORARY_PREFIX}best"
+        link.unlink(missing_ok=True)
+        link.symlink_to(best, target_is_directory=True)
+        os.replace(link, self.folder / "best")

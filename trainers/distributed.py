@@ -1,0 +1,144 @@
+"""Ranks: devices, the process group of torchrun's environment, and collectives that also work on one rank."""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from configs.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def rank() -> int:
+    """Number of this process among all, 0 when there is only one."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """Number of processes that train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_main() -> bool:
+    """Whether this rank writes files and prints."""
+    return rank() == 0
+
+
+def say(message: str) -> None:
+    """Print once, on the main rank, to standard error."""
+    if is_main():
+        print(message, file=sys.stderr, flush=True)
+
+
+def choose_device(gpus: Sequence[int], local_rank: int = -1) -> torch.device:
+    """The device of this rank: `gpus[local_rank]`; -1 is the CPU; nothing given means a GPU when there is one.
+
+    Raises:
+        ConfigError: a device number that this machine lacks, or fewer numbers than local ranks.
+    """
+    local = max(int(os.environ.get("LOCAL_RANK", local_rank)), 0)
+    if not gpus:
+        return torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
+    if gpus[0] == -1:
+        return torch.device("cpu")
+    if local >= len(gpus):
+        raise ConfigError(f"names {len(gpus)} devices, but this is local rank {local}", "--gpus")
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1 and len(gpus) > 1:
+        raise ConfigError(
+            f"names {len(gpus)} devices for one process",
+            "--gpus",
+            hint=f"start with torchrun --nproc_per_node {len(gpus)} train.py ...",
+        )
+    if not torch.cuda.is_available() or gpus[local] >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise ConfigError(f"device {gpus[local]} is not there ({count} found)", "--gpus", hint="-1 is the CPU")
+    return torch.device("cuda", gpus[local])
+
+
+@contextmanager
+def process_group(device: torch.device) -> Iterator[None]:
+    """Join the ranks that torchrun started (gloo on CPU, nccl on GPU); does nothing for a single process."""
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1 or dist.is_initialized():
+        yield
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def _communication_device() -> torch.device:
+    on_gpu = dist.get_backend() == "nccl"
+    return torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
+
+
+def sum_over_ranks(values: Sequence[float]) -> list[float]:
+    """Element-wise sum of a short list of numbers over all ranks."""
+    if world_size() == 1:
+        return list(values)
+    total = torch.tensor(values, dtype=torch.float64, device=_communication_device())
+    dist.all_reduce(total)
+    return total.tolist()
+
+
+def gather_objects(value: T) -> list[T]:
+    """The values of all ranks, in the order of ranks, on every rank."""
+    if world_size() == 1:
+        return [value]
+    out: list[Any] = [None] * world_size()
+    dist.all_gather_object(out, value)
+    return out
+
+
+def from_main(value: T) -> T:
+    """The main rank's value, on every rank."""
+    if world_size() == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def barrier() -> None:
+    """Wait for all ranks."""
+    if world_size() > 1:
+        dist.barrier()
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace gradients by their mean over ranks; a parameter that no rank used keeps having none."""
+    if world_size() == 1:
+        return
+    parameters = [p for p in parameters if p.requires_grad]
+    used = torch.tensor([p.grad is not None for p in parameters], dtype=torch.float64, device=_communication_device())
+    dist.all_reduce(used)
+    shared = [p for p, count in zip(parameters, used.tolist(), strict=True) if count]
+    if not shared:
+        return
+    flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in shared])
+    dist.all_reduce(flat)
+    flat /= world_size()
+    for p, gradient in zip(shared, flat.split([p.numel() for p in shared]), strict=True):
+        p.grad = gradient.view_as(p).clone()
+
+
+def to_device(value: Any, device: torch.device) -> Any:
+    """Move every tensor of a nested dict, list, tuple, or object with `.to` to a device."""
+    if isinstance(value, Tensor) or hasattr(value, "to"):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {key: to_device(entry, device) for key, entry in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(to_device(entry, device) for entry in value))
+    if isinstance(value, (list, tuple)):
+        return type(value)(to_device(entry, device) for entry in value)
+    return value

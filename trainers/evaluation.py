@@ -1,0 +1,34 @@
+"""Scores of a whole set: every part averaged by its own count, metrics over all predictions of all ranks."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from trainers.batches import iterate, start_epoch
+from trainers.distributed import to_device
+from trainers.metrics import Meter, Predictions, weigh
+
+if TYPE_CHECKING:
+    from trainers.abs_trainer import Trainer
+
+
+@torch.no_grad()
+def evaluate(trainer: "Trainer", loader: Any) -> dict[str, float]:
+    """Mean loss parts and the trainer's metrics of all items of a loader. A collective call, the same on all ranks.
+
+    Ranks may have different numbers of batches: they meet only at the end.
+    """
+    meter, kept = Meter(), Predictions()
+    start_epoch(loader, 0, 0)
+    trainer.model.eval()
+    with trainer.averaged_weights():
+        for number, batch in enumerate(iterate(loader)):
+            counts = trainer.part_counts(batch)
+            batch = to_device(batch, trainer.device)
+            with trainer.autocast():
+                output = trainer.valid_step(batch, number)
+            meter.add(weigh(trainer.logged_parts(output, batch), counts))
+            kept.add(trainer.predictions(output, batch))
+    trainer.model.train()
+    means = meter.means()
+    return means | trainer.metrics(kept.gather(), means)

@@ -1,0 +1,79 @@
+"""Folders that are complete or absent: filled under a temporary name, with a manifest of checksums, then renamed."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from configs.errors import CheckpointError
+from configs.files import TEMPORARY_PREFIX, read_json, sha256_of, sync_folder, write_json
+
+MANIFEST = "manifest.json"
+
+
+@contextmanager
+def complete_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder to fill; on success it takes the place of `path`, on failure `path` stays as it was.
+
+    Raises:
+        OSError: the disk is full or can't be written to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=path.parent))
+    try:
+        yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                with open(file, "rb+") as handle:
+                    os.fsync(handle.fileno())
+        temporary.chmod(0o755)
+        sync_folder(temporary)
+        if path.exists():
+            retired = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=path.parent)) / "retired"
+            os.replace(path, retired)
+            os.replace(temporary, path)
+            shutil.rmtree(retired.parent)
+        else:
+            os.replace(temporary, path)
+        sync_folder(path.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def write_manifest(folder: Path) -> None:
+    """List size and sha256 of every file of a folder in its manifest."""
+    files = sorted(file for file in folder.iterdir() if file.is_file() and file.name != MANIFEST)
+    write_json(
+        folder / MANIFEST, {"files": {f.name: {"bytes": f.stat().st_size, "sha256": sha256_of(f)} for f in files}}
+    )
+
+
+def verify_manifest(folder: Path) -> None:
+    """Compare a folder with its manifest.
+
+    Raises:
+        CheckpointError: naming the file that is absent or differs.
+    """
+    listed = read_json(folder / MANIFEST, error=CheckpointError).get("files")
+    if not isinstance(listed, dict):
+        raise CheckpointError("lists no files", folder / MANIFEST)
+    for name, entry in listed.items():
+        file = folder / name
+        if Path(name).name != name or not isinstance(entry, dict):
+            raise CheckpointError("is damaged", folder / MANIFEST)
+        if not file.is_file():
+            raise CheckpointError("is missing", file)
+        if sha256_of(file) != entry.get("sha256"):
+            raise CheckpointError("does not match its checksum; the file is damaged", file)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete temporary files and folders that an interrupted write left directly in `folder`."""
+    for leftover in folder.glob(TEMPORARY_PREFIX + "*"):
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)

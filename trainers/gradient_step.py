@@ -1,0 +1,66 @@
+"""One forward pass on all ranks: the loss whose averaged gradient is that of the ranks' joint batch."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from trainers.distributed import sum_over_ranks, world_size
+
+
+class Opaque:
+    """A model output that DistributedDataParallel doesn't look into: only the loss decides what gets gradients."""
+
+    def __init__(self, output: Any) -> None:
+        self.output = output
+
+
+class StepModule(nn.Module):
+    """A trainer's step as a module, so that DistributedDataParallel sees a batch in, a loss out.
+
+    Args:
+        model: whose parameters are trained.
+        step: (batch, batch_idx) -> loss tensor, or an object with `.loss`.
+    """
+
+    def __init__(self, model: nn.Module, step: Callable[[Any, int], Any]) -> None:
+        super().__init__()
+        self.model, self._step = model, step
+
+    def forward(self, batch: Any, batch_idx: int) -> tuple[Tensor, Opaque]:
+        output = self._step(batch, batch_idx)
+        return output if isinstance(output, Tensor) else output.loss, Opaque(output)
+
+
+def joint_loss(
+    loss: Tensor, bad: bool, terms: Mapping[str, Tensor], counts: Mapping[str, tuple[float, float]]
+) -> tuple[Tensor, bool]:
+    """The loss to go backward from, and whether any rank has a bad one. A collective call.
+
+    With term t_r and counts (m_r, c_r) on each of R ranks, t_r * m_r * R / sum(c) has the joint batch's term as its
+    mean over ranks; DistributedDataParallel takes that mean of the gradients.
+
+    Args:
+        loss: this rank's loss. bad: whether it is not finite.
+        terms: differentiable terms that add up to the loss.
+        counts: (multiplier, count) of each term and perhaps others (`metrics.Weighted`), the same names on all ranks.
+    """
+    if world_size() == 1:
+        return loss, bad
+    names = sorted(counts)
+    bad_ranks, *totals = sum_over_ranks([float(bad), *(counts[name][1] for name in names)])
+    joint = loss * 0
+    for name, term in terms.items():
+        total = totals[names.index(name)]
+        if total:
+            joint = joint + term * (counts[name][0] * world_size() / total)
+    return joint, bad_ranks > 0
+
+
+def without_sync(module: nn.Module, accumulate: int) -> AbstractContextManager[Any]:
+    """With accumulation, gradients are averaged over ranks once a step instead of in every backward pass."""
+    if isinstance(module, DistributedDataParallel) and accumulate > 1:
+        return module.no_sync()
+    return nullcontext()

@@ -1,0 +1,120 @@
+"""Reports to TensorBoard, Weights & Biases and Ray Tune. A missing package costs the report, not the run."""
+
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from configs.files import atomic_write
+from trainers.callbacks import Callback
+from trainers.distributed import is_main, say
+
+if TYPE_CHECKING:
+    from trainers.abs_trainer import Trainer
+
+
+def optional_module(name: str, package: str, option: str) -> ModuleType | None:
+    """Import a package that may be missing; say what to install when it is."""
+    try:
+        return import_module(name)
+    except ImportError:
+        say(f"{option}: {package} is not installed, going on without it (pip install {package})")
+        return None
+
+
+def named_scalars(record: dict[str, Any]) -> dict[str, float]:
+    """Flat names of a history record: `train/torsion_loss`, `valid/loss`, `lr`, ..."""
+    out = {name: record[name] for name in ("lr", "gradient_norm", "skipped_steps") if name in record}
+    for part in ("train", "valid"):
+        suffix = "_step" if record.get("event") == "step" else ""
+        out |= {f"{part}{suffix}/{name}": value for name, value in record.get(part, {}).items()}
+    return out
+
+
+class TensorBoardLogger(Callback):
+    """Events in the run folder; steps that a resumed run repeats replace the old ones."""
+
+    def __init__(self) -> None:
+        self.writer: Any = None
+
+    def on_train_start(self, trainer: "Trainer") -> None:
+        if not is_main():
+            return
+        module = optional_module("torch.utils.tensorboard", "tensorboard", "--use_tensorboard")
+        if module is not None:
+            purge = trainer.global_step + 1 if trainer.resume_state is not None else None
+            self.writer = module.SummaryWriter(str(trainer.save_dir), purge_step=purge)
+
+    def on_log(self, trainer: "Trainer", record: dict[str, Any]) -> None:
+        self._write(record)
+
+    def on_epoch_end(self, trainer: "Trainer") -> None:
+        self._write(trainer.history[-1])
+        if self.writer is not None:
+            self.writer.flush()
+
+    def on_train_end(self, trainer: "Trainer") -> None:
+        if self.writer is not None:
+            self.writer.close()
+
+    def _write(self, record: dict[str, Any]) -> None:
+        if self.writer is not None:
+            for name, value in named_scalars(record).items():
+                self.writer.add_scalar(name, value, record["step"])
+
+
+class WandbLogger(Callback):
+    """A Weights & Biases run (WANDB_MODE=offline works); a resumed run goes on under the same id."""
+
+    def __init__(self) -> None:
+        self.run: Any = None
+
+    def on_train_start(self, trainer: "Trainer") -> None:
+        if not is_main():
+            return
+        wandb = optional_module("wandb", "wandb", "--use_wandb")
+        if wandb is None:
+            return
+        config, remembered = trainer.config, trainer.save_dir / "wandb_id.txt"
+        try:
+            self.run = wandb.init(
+                project=config.wandb_project,
+                entity=config.wandb_entity,
+                name=config.run_name,
+                dir=str(trainer.save_dir),
+                config=config.to_dict(),
+                id=remembered.read_text().strip() if remembered.exists() else None,
+                resume="allow",
+            )
+        except wandb.Error as error:
+            say(f"--use_wandb: {error}; going on without it (WANDB_MODE=offline needs no account)")
+            return
+        atomic_write(remembered, self.run.id)
+
+    def on_log(self, trainer: "Trainer", record: dict[str, Any]) -> None:
+        self._write(record)
+
+    def on_epoch_end(self, trainer: "Trainer") -> None:
+        self._write(trainer.history[-1])
+
+    def on_train_end(self, trainer: "Trainer") -> None:
+        if self.run is not None:
+            self.run.finish()
+
+    def _write(self, record: dict[str, Any]) -> None:
+        if self.run is not None:
+            self.run.log(named_scalars(record), step=record["step"])
+
+
+class RayTuneReporter(Callback):
+    """Reports the validation metrics of every epoch to the Ray Tune trial that this process is."""
+
+    def __init__(self) -> None:
+        self.tune: Any = None
+
+    def on_train_start(self, trainer: "Trainer") -> None:
+        self.tune = optional_module("ray.tune", "ray[tune]", "--use_raytune") if is_main() else None
+
+    def on_epoch_end(self, trainer: "Trainer") -> None:
+        record = trainer.history[-1]
+        if self.tune is not None and "valid" in record:
+            self.tune.report({**record["valid"], "epoch": record["epoch"], "step": record["step"]})

@@ -1,0 +1,112 @@
+"""Pretraining: remove noise from one side of an interface, and name masked blocks."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from configs.errors import DataError
+from trainers.abs_trainer import Trainer
+from trainers.batches import entry, n_items
+from trainers.metrics import majority_rate, top_k_correct
+
+TOP_K = 5
+# Loss parts and the name of their weight in the options.
+WEIGHTS = {
+    "atom": "atom_weight",
+    "translation": "tr_weight",
+    "rotation": "rot_weight",
+    "torsion": "tor_weight",
+    "masked": "mask_weight",
+}
+
+
+class PretrainTrainer(Trainer):
+    """Denoising of torsions, translation, rotation and atoms.
+
+    Every loss part is logged beside its base, the loss of predicting nothing. Translation, rotation and atom parts are
+    means over items, the torsion part over items that have torsions, so the numbers of a set don't depend on batches.
+    """
+
+    def get_scheduler(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        """Cosine with warm restarts unless another schedule is asked for."""
+        return self.curve_scheduler(optimizer, self.config.lr_schedule or "cosine_restarts")
+
+    def share_step(self, batch: Any, batch_idx: int, val: bool = False) -> Any:
+        """The model's output: total loss and its parts."""
+        return self.model(batch)
+
+    def part_counts(self, batch: Any) -> dict[str, tuple[float, float]]:
+        """Items; items with torsions (the loss divides by the last of them); masked blocks."""
+        items = float(n_items(batch))
+        counts = {"": (items, items), "torsion": (0.0, 0.0), "masked": (0.0, 0.0)}
+        counts |= {name: counts[""] for name in WEIGHTS if name not in counts}
+        owners = entry(batch, "tor_batch")
+        if owners is not None and len(owners):
+            counts["torsion"] = (float(owners.max()) + 1, float(len(owners.unique())))
+        labels = entry(batch, "masked_labels")
+        if labels is not None:
+            counts["masked"] = (float(len(labels)), float(len(labels)))
+        return counts
+
+    def loss_weight(self, part: str) -> float:
+        """Weight of a loss part: the model's, else the run's, else 1."""
+        name = WEIGHTS[part]
+        return float(getattr(getattr(self.model, "config", None), name, self.config.get(name, 1.0)))
+
+    def loss_terms(self, output: Any) -> dict[str, Tensor]:
+        """The weighted parts of the loss."""
+        parts = {name: getattr(output, f"{name}_loss", None) for name in WEIGHTS}
+        return {name: self.loss_weight(name) * part for name, part in parts.items() if part is not None}
+
+    def metrics(self, predictions: dict[str, Any], means: dict[str, float]) -> dict[str, float]:
+        """The total loss made of the set's own means."""
+        present = [name for name in WEIGHTS if f"{name}_loss" in means]
+        return {"loss": sum(self.loss_weight(name) * means[f"{name}_loss"] for name in present)} if present else {}
+
+
+class PretrainMaskingNoisingTrainer(PretrainTrainer):
+    """Denoising, and naming masked blocks: accuracy (top 1, top 5) beside that of always naming the majority class."""
+
+    def logged_parts(self, output: Any, batch: Any) -> dict[str, Tensor]:
+        parts = super().logged_parts(output, batch)
+        hits = self._hits(output, batch)
+        return parts | {f"masked_{name}": correct.float().mean() for name, correct in hits.items()}
+
+    def predictions(self, output: Any, batch: Any) -> Mapping[str, Tensor]:
+        return {"masked_labels": batch["masked_labels"]} if self._hits(output, batch) else {}
+
+    def metrics(self, predictions: dict[str, np.ndarray], means: dict[str, float]) -> dict[str, float]:
+        """Adds the majority rate; the accuracies are already means over masked blocks."""
+        out = super().metrics(predictions, means)
+        if "masked_labels" in predictions:
+            out["masked_majority_rate"] = majority_rate(predictions["masked_labels"])
+        return out
+
+    def _hits(self, output: Any, batch: Any) -> dict[str, Tensor]:
+        logits, labels = getattr(output, "masked_logits", None), entry(batch, "masked_labels")
+        if logits is None or labels is None or not len(labels):
+            return {}
+        logits = logits.detach()
+        return {
+            "accuracy": top_k_correct(logits, labels, 1),
+            f"accuracy_top{TOP_K}": top_k_correct(logits, labels, TOP_K),
+        }
+
+
+class PretrainMaskingNoisingTrainerWithBlockEmbedding(PretrainMaskingNoisingTrainer):
+    """The same for models that also read external block vectors."""
+
+    def share_step(self, batch: Any, batch_idx: int, val: bool = False) -> Any:
+        """The model's output.
+
+        Raises:
+            DataError: the items have no block vectors.
+        """
+        if entry(batch, "block_embeddings") is None:
+            raise DataError(
+                "has no block_embeddings, which --block_embedding_size asks for", *list(entry(batch, "id") or ())[:1]
+            )
+        return super().share_step(batch, batch_idx, val)
