@@ -1,0 +1,111 @@
+"""Ligand files: SDF (also a bare molfile) and MOL2, plain or gzip-compressed, to molecules of heavy atoms."""
+
+import gzip
+import re
+import zlib
+from pathlib import Path
+
+import numpy as np
+from rdkit import Chem, rdBase
+
+from configs.errors import StructureError
+from data.molecule import BOND_SOURCE, FROM_FILE, ligand_from_atoms, sanitize
+
+GZIP_MAGIC = b"\x1f\x8b"
+MOL2_START = "@<TRIPOS>MOLECULE"
+
+
+def ligand_from_file(path: str | Path, index: int = 0) -> Chem.Mol:
+    """A molecule of heavy atoms with coordinates (Å) from an SDF or MOL2 file.
+
+    Bonds are those of the file. Where they break the rules of valence, they are perceived from the coordinates; the
+    property `bonds_from` tells.
+
+    Args:
+        path: SDF, MOL or MOL2, plain or gzip-compressed; both are told by content, not by name.
+        index: which molecule of the file.
+
+    Raises:
+        StructureError: no such file, no such molecule, an unreadable record, or one without 3D coordinates.
+    """
+    path = Path(path)
+    text = read_text(path)
+    if MOL2_START in text:
+        records, parse, kind = [MOL2_START + part for part in text.split(MOL2_START)[1:]], _parse_mol2, "MOL2"
+    else:
+        records = [part for part in re.split(r"(?m)^\$\$\$\$.*\n?", text) if part.strip()]
+        parse, kind = _parse_sdf, "SDF"
+    if not 0 <= index < len(records):
+        raise StructureError(f"has {len(records)} molecules, number {index} was asked for", path)
+    with rdBase.BlockLogs():
+        molecule = parse(records[index])
+        if molecule is None:
+            raise StructureError(
+                f"record {index} is not a readable {kind} molecule", path, hint="truncated or damaged?"
+            )
+        return _heavy_atoms(molecule, path)
+
+
+def read_text(path: Path) -> str:
+    """Text of a file that may be gzip-compressed, whatever its name says.
+
+    Raises:
+        StructureError: the file can't be read, or its compressed data is damaged.
+    """
+    try:
+        content = path.read_bytes()
+        if content.startswith(GZIP_MAGIC):
+            content = gzip.decompress(content)
+    except FileNotFoundError:
+        raise StructureError("no such file", path) from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise StructureError(f"can't be read: {error}", path) from error
+    return content.decode("utf-8", errors="replace").replace("\r\n", "\n")
+
+
+def _parse_sdf(record: str) -> Chem.Mol | None:
+    return Chem.MolFromMolBlock(record, sanitize=False, removeHs=False, strictParsing=False)
+
+
+def _parse_mol2(record: str) -> Chem.Mol | None:
+    molecule = Chem.MolFromMol2Block(record, sanitize=False, removeHs=False)
+    return molecule if molecule is not None else _mol2_atoms(record)
+
+
+def _mol2_atoms(record: str) -> Chem.Mol | None:
+    """Atoms of a MOL2 record whose atom types RDKit does not know; bonds are then perceived."""
+    _, _, behind = record.partition("@<TRIPOS>ATOM")
+    rows = [line.split() for line in behind.partition("@<TRIPOS>")[0].splitlines() if line.strip()]
+    try:
+        elements = [re.split(r"[.\d]", row[5])[0] for row in rows]
+        coords = np.array([[float(x) for x in row[2:5]] for row in rows])
+    except (IndexError, ValueError):
+        return None
+    heavy = [i for i, element in enumerate(elements) if element not in ("H", "D", "LP", "Du")]
+    return ligand_from_atoms([elements[i] for i in heavy], coords[heavy]) if heavy else None
+
+
+def _heavy_atoms(molecule: Chem.Mol, path: Path) -> Chem.Mol:
+    """Drop hydrogens and dummy atoms, check the coordinates, settle bonds."""
+    name = molecule.GetProp("_Name") if molecule.HasProp("_Name") else ""
+    coords = molecule.GetConformer().GetPositions() if molecule.GetNumConformers() else np.zeros((0, 3))
+    if not len(coords):
+        raise StructureError("has no atoms or no coordinates", path, name)
+    if len(coords) > 1 and not coords.any():
+        raise StructureError("has no coordinates: all are zero", path, name, hint="make a 3D conformer first")
+    if len(coords) > 4 and not coords[:, 2].any() and not molecule.GetConformer().Is3D():
+        raise StructureError("has 2D coordinates", path, name, hint="make a 3D conformer first")
+    if molecule.HasProp(BOND_SOURCE):
+        return molecule
+    sound = sanitize(molecule)
+    heavy = Chem.RWMol(Chem.RemoveAllHs(molecule, sanitize=False))
+    dummies = [atom.GetIdx() for atom in heavy.GetAtoms() if atom.GetAtomicNum() <= 1]
+    for i in reversed(dummies):
+        heavy.RemoveAtom(i)
+    if not sound or not sanitize(heavy):
+        symbols = [atom.GetSymbol() for atom in heavy.GetAtoms()]
+        return ligand_from_atoms(symbols, heavy.GetConformer().GetPositions(), residue_name=name, where=(path,))
+    if not heavy.GetNumAtoms():
+        raise StructureError("has no heavy atoms", path, name)
+    heavy.SetProp(BOND_SOURCE, FROM_FILE)
+    return heavy.GetMol()
