@@ -120,7 +120,7 @@ def _mark_oxo_groups(numbers, neighbours, lengths, orders, charges, free) -> Non
 def _unsaturated(i: int, coords: np.ndarray, neighbours, flat) -> bool:  # type: ignore[no-untyped-def]
     """Whether the geometry at an atom allows a double bond: ends of a chain always, else planar or linear."""
     near = neighbours[i]
-    if len(near) == 1 or i in flat:
+    if len(near) < 2 or i in flat:
         return True
     unit = coords[near] - coords[i]
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
