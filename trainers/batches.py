@@ -39,11 +39,11 @@ def item_ids(batch: Any) -> list[str]:
 
 def start_epoch(loader: Any, epoch: int, first_batch: int) -> int:
     """Tell a loader's sampler the epoch and where to start in it; returns the number of batches of the whole epoch."""
-    for sampler in (getattr(loader, "batch_sampler", None), getattr(loader, "sampler", None)):
-        if hasattr(sampler, "set_epoch"):
-            sampler.set_epoch(epoch)
+    sampler: Any = getattr(loader, "batch_sampler", None)
+    for one in (sampler, getattr(loader, "sampler", None)):
+        if hasattr(one, "set_epoch"):
+            one.set_epoch(epoch)
             break
-    sampler = getattr(loader, "batch_sampler", None)
     if hasattr(sampler, "start_batch"):
         sampler.start_batch = 0
     total = len(loader)

@@ -13,12 +13,12 @@ from trainers.distributed import gather_objects
 class Weighted(NamedTuple):
     """A batch's value of a named quantity.
 
-    The quantity over a set is sum(value * multiplier) / sum(count). For a mean over items both are the number of items.
+    The quantity over a set is sum(value * multiplier) / sum(weight). For a mean over items both are the number of items.
     """
 
     value: Tensor | float
     multiplier: float
-    count: float
+    weight: float
 
 
 def weigh(parts: Mapping[str, Tensor | float], counts: Mapping[str, tuple[float, float]]) -> dict[str, Weighted]:

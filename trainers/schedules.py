@@ -87,10 +87,11 @@ class StepScheduler(LRScheduler):
 
     def get_lr(self) -> list[float]:  # type: ignore[override]
         value = self.curve(self.last_epoch)
-        return [value if base == self.lr else value * (base / self.lr) for base in self.base_lrs]
+        return [value if base == self.lr else value * (base / self.lr) for base in map(float, self.base_lrs)]
 
     def state_dict(self) -> dict[str, Any]:
-        return {key: value for key, value in super().state_dict().items() if key != "curve"}
+        state = super().state_dict()
+        return {name: state[name] for name in ("base_lrs", "last_epoch", "_step_count", "_last_lr")}
 
 
 def make_schedule(config: Any, kind: str, steps_per_epoch: int, total_steps: int) -> Schedule:

@@ -129,10 +129,12 @@ def find_restart(save_dir: str | Path, resumed_from: str | None = None) -> Train
 def optimizer_state(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Split an optimiser's state into tensors and plain values."""
     stored = optimizer.state_dict()
-    tensors, values = {}, {}
+    tensors: dict[str, Tensor] = {}
+    values: dict[str, Any] = {}
     for number, entries in stored["state"].items():
         for name, value in entries.items():
-            (tensors if isinstance(value, Tensor) else values)[f"{number}.{name}"] = value
+            kind: dict[str, Any] = tensors if isinstance(value, Tensor) else values
+            kind[f"{number}.{name}"] = value
     return tensors, {"state": values, "param_groups": stored["param_groups"]}
 
 
