@@ -214,7 +214,12 @@ class Trainer(Task):
         ranks = distributed.gather_objects({"rank": distributed.rank(), "ids": ids} if here else None)
         say(f"skipped batch {number} of epoch {self.epoch}: non-finite {reason} (its items are in skipped.jsonl)")
         if is_main():
-            record = {"epoch": self.epoch, "batch": number, "step": self.global_step, "reason": f"non-finite {reason}"}
+            record: dict[str, Any] = {
+                "epoch": self.epoch,
+                "batch": number,
+                "step": self.global_step,
+                "reason": f"non-finite {reason}",
+            }
             self.logs["skipped"].append(record | {"ranks": [r for r in ranks if r]})
 
     # Validation

@@ -40,7 +40,8 @@ def item_ids(batch: Any) -> list[str]:
 def start_epoch(loader: Any, epoch: int, first_batch: int) -> int:
     """Tell a loader's sampler the epoch and where to start in it; returns the number of batches of the whole epoch."""
     sampler: Any = getattr(loader, "batch_sampler", None)
-    for one in (sampler, getattr(loader, "sampler", None)):
+    samplers: list[Any] = [sampler, getattr(loader, "sampler", None)]
+    for one in samplers:
         if hasattr(one, "set_epoch"):
             one.set_epoch(epoch)
             break

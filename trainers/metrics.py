@@ -13,7 +13,7 @@ from trainers.distributed import gather_objects
 class Weighted(NamedTuple):
     """A batch's value of a named quantity.
 
-    The quantity over a set is sum(value * multiplier) / sum(weight). For a mean over items both are the number of items.
+    Over a set the quantity is sum(value * multiplier) / sum(weight). For a mean over items both are the items' number.
     """
 
     value: Tensor | float
