@@ -89,13 +89,14 @@ def _middle(ends: np.ndarray, start: int, stop: int) -> int:
 def fixed_bounds(n_items: int, batch_size: int, world: int) -> np.ndarray:
     """Bounds of the parts of batches of `batch_size` items, each batch in `world` parts of equal size (to one item).
 
-    A last batch too small to give every rank an item is joined with the one before and shared out anew.
+    A last batch too small to give every rank an item is joined with the one before; the two are shared out anew.
     """
     if n_items < world:
         raise DataError(f"{n_items} items can't be spread over {world} ranks", hint="use fewer ranks")
     starts = list(range(0, n_items, batch_size))
     if n_items - starts[-1] < world and len(starts) > 1:
-        starts[-1] = starts[-2] + (n_items - starts[-2]) // 2
+        half = (n_items - starts[-2]) // 2
+        starts[-1:] = [starts[-2] + half] if half >= world else []
     ends = [*starts[1:], n_items]
     parts = [np.linspace(start, end, world + 1).round().astype(np.int64)[:-1] for start, end in zip(starts, ends)]
     return np.concatenate([*parts, [n_items]])
