@@ -32,8 +32,8 @@ TrainerFactory = Callable[..., Trainer]
 
 def pretrain_trainer(model: nn.Module, *arguments: Any) -> Trainer:
     """With masked blocks among the objectives of the model, the trainer that scores them."""
-    chosen = PretrainMaskingNoisingTrainer if getattr(model, "masking_objective", False) else PretrainTrainer
-    return chosen(model, *arguments)
+    masking = bool(getattr(model.config, "num_masked_block_classes", None))
+    return (PretrainMaskingNoisingTrainer if masking else PretrainTrainer)(model, *arguments)
 
 
 TRAINERS: dict[type[nn.Module], TrainerFactory] = {

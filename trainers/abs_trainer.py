@@ -257,7 +257,9 @@ class Trainer(Task):
             "lr": self.last_lr,
             "skipped_steps": self.skipped_steps,
         }
-        record |= {"improved": improved, "train": trained} | ({} if valid is None else {"valid": valid})
+        record |= {"improved": improved, "train": trained}
+        if valid is not None:
+            record["valid"] = valid
         self.history.append(record)
         self.event("on_epoch_end")
         self.epoch, self.batch = self.epoch + 1, 0

@@ -13,12 +13,12 @@ from trainers.batches import entry, n_items
 from trainers.metrics import majority_rate, top_k_correct
 
 TOP_K = 5
-# Loss parts and the name of their weight in the options.
+# Loss parts and the names of their weights in the model's configuration.
 WEIGHTS = {
     "atom": "atom_weight",
-    "translation": "tr_weight",
-    "rotation": "rot_weight",
-    "torsion": "tor_weight",
+    "translation": "translation_weight",
+    "rotation": "rotation_weight",
+    "torsion": "torsion_weight",
     "masked": "mask_weight",
 }
 
@@ -52,14 +52,13 @@ class PretrainTrainer(Trainer):
         return counts
 
     def loss_weight(self, part: str) -> float:
-        """Weight of a loss part: the model's, else the run's, else 1."""
-        name = WEIGHTS[part]
-        return float(getattr(getattr(self.model, "config", None), name, self.config.get(name, 1.0)))
+        """Weight of a loss part in the model's loss."""
+        return float(getattr(self.model.config, WEIGHTS[part]))
 
     def loss_terms(self, output: Any) -> dict[str, Tensor]:
         """The weighted parts of the loss."""
-        parts = {name: getattr(output, f"{name}_loss", None) for name in WEIGHTS}
-        return {name: self.loss_weight(name) * part for name, part in parts.items() if part is not None}
+        parts = output.parts()
+        return {name: self.loss_weight(name) * parts[f"{name}_loss"] for name in WEIGHTS if f"{name}_loss" in parts}
 
     def metrics(self, predictions: dict[str, Any], means: dict[str, float]) -> dict[str, float]:
         """The total loss made of the set's own means."""
