@@ -63,21 +63,30 @@ def budget_bounds(sizes: np.ndarray, budget: int) -> np.ndarray:
     return np.array(bounds)
 
 
-def split_bounds(bounds: np.ndarray, sizes: np.ndarray, world: int) -> np.ndarray:
+def even_bounds(bounds: np.ndarray, sizes: np.ndarray, world: int) -> np.ndarray:
     """Cut the largest batches in two until the number of batches is a multiple of `world`.
 
+    When nothing can be cut (every batch is a single item), the smallest neighbours are joined beyond the budget.
+
     Raises:
-        DataError: not enough items for that.
+        DataError: fewer items than ranks.
     """
+    _check_ranks(len(sizes), world)
+    ends = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
     while missing := -(len(bounds) - 1) % world:
-        ends = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
         n_items, blocks = np.diff(bounds), np.diff(ends[bounds])
         largest = np.argsort(np.where(n_items > 1, -blocks, 1), kind="stable")[:missing]
         cuts = [_middle(ends, int(bounds[b]), int(bounds[b + 1])) for b in largest.tolist() if n_items[b] > 1]
-        if not cuts:
-            raise DataError(f"{len(sizes)} items can't be spread over {world} ranks", hint="use fewer ranks")
-        bounds = np.sort(np.concatenate([bounds, cuts]))
+        if cuts:
+            bounds = np.sort(np.concatenate([bounds, cuts]))
+        else:
+            bounds = np.delete(bounds, 1 + int(np.argmin(blocks[1:] + blocks[:-1])))
     return bounds
+
+
+def _check_ranks(n_items: int, world: int) -> None:
+    if n_items < world:
+        raise DataError(f"{n_items} items can't be spread over {world} ranks", hint="use fewer ranks")
 
 
 def _middle(ends: np.ndarray, start: int, stop: int) -> int:
@@ -91,8 +100,7 @@ def fixed_bounds(n_items: int, batch_size: int, world: int) -> np.ndarray:
 
     A last batch too small to give every rank an item is joined with the one before; the two are shared out anew.
     """
-    if n_items < world:
-        raise DataError(f"{n_items} items can't be spread over {world} ranks", hint="use fewer ranks")
+    _check_ranks(n_items, world)
     starts = list(range(0, n_items, batch_size))
     if n_items - starts[-1] < world and len(starts) > 1:
         half = (n_items - starts[-2]) // 2
@@ -172,7 +180,7 @@ class BatchSampler(Sampler[list[tuple[int, int]]]):
         if self.max_blocks is None:
             return Plan(order, fixed_bounds(len(order), int(self.batch_size or 0), self.world))
         sizes = self.sizes[order]
-        return Plan(order, split_bounds(budget_bounds(sizes, self.max_blocks), sizes, self.world))
+        return Plan(order, even_bounds(budget_bounds(sizes, self.max_blocks), sizes, self.world))
 
     def __len__(self) -> int:
         return (len(self.plan().bounds) - 1) // self.world

@@ -1,6 +1,7 @@
 """Batches keep their budget, cover every item once, and are the same for any number of ranks."""
 
 import logging
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def test_no_batch_exceeds_the_budget_unless_one_item_does(per_item):
     found = batches(BatchSampler(data, max_blocks=200, max_blocks_per_item=per_item, shuffle=True))
     for batch in found:
         assert sizes[batch].sum() <= 200 or len(batch) == 1
-    for this, following in zip(found, found[1:]):  # and no batch is needlessly small
+    for this, following in pairwise(found):  # and no batch is needlessly small
         assert sizes[this].sum() + sizes[following[0]] > 200
 
 
@@ -89,7 +90,7 @@ def test_a_step_of_two_ranks_has_the_items_of_a_step_of_one_with_a_fixed_batch_s
     two = all_ranks(2, **options)
     steps = [first + second for first, second in zip(*two)]
     assert steps[:-2] == one[:-2]  # of 101 items the last is shared out with the batch before
-    assert sum(steps[-2:], []) == sum(one[-2:], [])
+    assert steps[-2] + steps[-1] == one[-2] + one[-1]
     assert {len(first) - len(second) for first, second in zip(*two)} <= {-1, 0, 1}
 
 
