@@ -251,7 +251,7 @@ class Trainer(Task):
         self.patience = from_main(self.patience)
         if valid is not None or self.valid_loader is None:
             self._maintain_topk_checkpoint(metric, improved)
-        record = {
+        record: dict[str, Any] = {
             "epoch": self.epoch,
             "step": self.global_step,
             "lr": self.last_lr,
