@@ -1,0 +1,295 @@
+"""From the atoms as a file lists them to clean residues: elements told apart, one position an atom, polymers known."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from configs.errors import StructureError
+from data.residues import (
+    AMINO,
+    DNA,
+    OTHER,
+    RNA,
+    Meaning,
+    element_in_polymer,
+    element_of_name,
+    is_water,
+    meaning_of,
+)
+
+LARGEST = 9990.0  # Å; 9999 is what programs write for atoms that have no place
+SAME_PLACE = 0.1  # Å between two records of one atom
+PEPTIDE_BOND, PHOSPHODIESTER_BOND = 1.9, 2.1  # Å, upper bounds
+KINDS = {AMINO: "protein", DNA: "DNA", RNA: "RNA", OTHER: "other"}
+
+
+class RawAtoms(NamedTuple):
+    """[atoms] arrays as a file lists them. Names are S8; icode and altloc are character codes, 0 for none.
+
+    `element` is the atomic number (0: unknown), `element_lacking` where the file leaves it out and it was guessed.
+    `parents`: residue name -> the standard residue it modifies, by the file's own dictionary.
+    """
+
+    chain: np.ndarray
+    resid: np.ndarray
+    icode: np.ndarray
+    resname: np.ndarray
+    name: np.ndarray
+    altloc: np.ndarray
+    occupancy: np.ndarray
+    element: np.ndarray
+    X: np.ndarray
+    hetero: np.ndarray
+    element_lacking: np.ndarray
+    parents: dict[str, str]
+
+    def take(self, index: np.ndarray) -> "RawAtoms":
+        """The atoms with these indices (or this mask)."""
+        return RawAtoms(*(values[index] for values in self[:-1]), self.parents)
+
+
+@dataclass(frozen=True)
+class Residues:
+    """Residues and their heavy atoms.
+
+    Attributes:
+        chain, resid, icode, resname: [residues] author's numbering; text is str.
+        starts: [residues + 1] first atom of each residue.
+        kind: [residues] OTHER, AMINO, DNA or RNA. standard: [residues] the residue of the vocabulary it is ("": none).
+        modified: [residues] has atoms of its own beside those of the standard residue.
+        polymer: [residues] is a part of a chain molecule; the others are ligands and ions.
+        name: [atoms] S8. element: [atoms] atomic number, 0 where unknown. X: [atoms, 3] float64, Å.
+    """
+
+    chain: np.ndarray
+    resid: np.ndarray
+    icode: np.ndarray
+    resname: np.ndarray
+    starts: np.ndarray
+    kind: np.ndarray
+    standard: np.ndarray
+    modified: np.ndarray
+    polymer: np.ndarray
+    name: np.ndarray
+    element: np.ndarray
+    X: np.ndarray
+
+    @property
+    def n_residues(self) -> int:
+        return len(self.resid)
+
+    def atoms_of(self, residues: np.ndarray) -> np.ndarray:
+        """Atom indices of some residues, residue after residue."""
+        first, length = self.starts[residues], np.diff(self.starts)[residues]
+        ends = np.cumsum(length)
+        return np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(first - (ends - length), length)
+
+
+def clean(raw: RawAtoms, path: str) -> Residues:
+    """Sort atoms into residues; drop water, hydrogens, all but one position of each atom and repeated records.
+
+    Raises:
+        StructureError: nothing is left, or a coordinate is no number or absurd.
+    """
+    _check_coordinates(raw, path)
+    raw, residue, meanings = _group(raw)
+    raw = raw._replace(element=_elements(raw, residue, meanings))
+    dry = np.array([not is_water(name) for name in _text(raw.resname[_starts(residue)])])
+    raw = raw.take(keep := (raw.element != 1) & dry[residue])
+    residue = residue[keep]
+    if raw.altloc.any():
+        raw = raw.take(keep := _one_position(raw, residue))
+        residue = residue[keep]
+    keep = _first_records(raw, residue, meanings)
+    raw, residue = raw.take(keep), residue[keep]
+    if not len(residue):
+        raise StructureError("holds no heavy atoms beside water", path)
+    present, residue = np.unique(residue, return_inverse=True)
+    return _finish(raw, residue, [meanings[i] for i in present])
+
+
+def _starts(residue: np.ndarray) -> np.ndarray:
+    return np.flatnonzero(np.diff(residue, prepend=-1))
+
+
+def _text(array: np.ndarray) -> list[str]:
+    return [value.decode("latin-1") for value in array.tolist()]
+
+
+def _check_coordinates(raw: RawAtoms, path: str) -> None:
+    sound = np.abs(raw.X) < LARGEST  # False for NaN too
+    if sound.all():
+        return
+    i = int(np.flatnonzero(~sound.all(axis=1))[0])
+    chain, resname, name = _text(np.array([raw.chain[i], raw.resname[i], raw.name[i]]))
+    values = ", ".join(f"{x:g}" for x in raw.X[i])
+    where = f"chain {chain or '(blank)'} residue {raw.resid[i]}{chr(raw.icode[i]) if raw.icode[i] else ''} {resname}"
+    what = "has a coordinate that is no number" if np.isnan(raw.X[i]).any() else "is absurdly far away"
+    raise StructureError(f"atom {name} {what}: ({values})", path, where)
+
+
+def _group(raw: RawAtoms) -> tuple[RawAtoms, np.ndarray, list[Meaning]]:
+    """Atoms in residue order, [atoms] residue number, and what each residue is. Scattered residues are joined."""
+    new = np.ones(len(raw.resid), bool)
+    new[1:] = (
+        (np.diff(raw.resid) != 0)
+        | (np.diff(raw.icode.astype(int)) != 0)
+        | (raw.chain[1:] != raw.chain[:-1])
+        | (raw.resname[1:] != raw.resname[:-1])
+    )
+    first = np.flatnonzero(new)
+    keys = zip(*(values[first].tolist() for values in (raw.chain, raw.resid, raw.icode, raw.resname)))
+    number: dict[tuple, int] = {}
+    run = np.array([number.setdefault(key, len(number)) for key in keys])
+    residue = run[np.cumsum(new) - 1]
+    if len(number) < len(first):
+        order = np.argsort(residue, kind="stable")
+        raw, residue = raw.take(order), residue[order]
+    names = [key[3].decode("latin-1") for key in number]
+    return raw, residue, [meaning_of(name, raw.parents.get(name, "")) for name in names]
+
+
+def _elements(raw: RawAtoms, residue: np.ndarray, meanings: list[Meaning]) -> np.ndarray:
+    """Atomic numbers: by the atom's name in standard residues, as given elsewhere, guessed where nothing is given."""
+    element = raw.element.copy()
+    plain = np.array([bool(m.standard) and not m.modified for m in meanings])[residue]
+    names, place = np.unique(raw.name.view(np.int64), return_inverse=True)
+    by_name = np.array([element_in_polymer(name) for name in _text(names.view("S8"))], np.uint8)[place]
+    element = np.where(plain & (by_name > 0), by_name, element)
+    size = np.bincount(residue)
+    for i in np.flatnonzero(~plain & (raw.element_lacking | (element == 0))):
+        name, resname = _text(np.array([raw.name[i], raw.resname[i]]))
+        if meanings[residue[i]].standard and by_name[i]:
+            element[i] = by_name[i]
+        else:
+            element[i] = element_of_name(name, resname, alone=size[residue[i]] == 1)
+    return element
+
+
+def _one_position(raw: RawAtoms, residue: np.ndarray) -> np.ndarray:
+    """[atoms] which to keep so that every residue has one conformation: the one with the highest mean occupancy (the
+    first of equals), with the atoms that have no alternative. Where alternatives are different residues, one stays."""
+    keep = np.ones(len(residue), bool)
+    first = _starts(residue)
+    ends = np.append(first[1:], len(residue))
+    sites: dict[tuple, list[int]] = {}
+    for i in np.unique(residue[raw.altloc > 0]):
+        at = np.searchsorted(residue[first], i)
+        key = (raw.chain[first[at]], raw.resid[first[at]], raw.icode[first[at]])
+        sites.setdefault(key, []).append(int(at))
+    for runs in sites.values():
+        best: dict[tuple[int, int], float] = {}
+        for r in runs:
+            span = slice(first[r], ends[r])
+            for letter in np.unique(raw.altloc[span][raw.altloc[span] > 0]):
+                chosen = raw.altloc[span] == letter
+                best[r, int(letter)] = float(raw.occupancy[span][chosen].mean())
+        # Alternatives of one site: residues of several names that all carry letters.
+        rivals = [r for r in runs if (raw.altloc[first[r] : ends[r]] > 0).all()]
+        winner = max((k for k in best if k[0] in rivals), key=lambda k: best[k]) if len(rivals) > 1 else None
+        for r in runs:
+            span = slice(first[r], ends[r])
+            if winner is not None and r in rivals and r != winner[0]:
+                keep[span] = False
+                continue
+            letter = max((k for k in best if k[0] == r), key=lambda k: (best[k], -k[1]))[1]
+            keep[span] = (raw.altloc[span] == 0) | (raw.altloc[span] == letter)
+    return keep
+
+
+def _first_records(raw: RawAtoms, residue: np.ndarray, meanings: list[Meaning]) -> np.ndarray:
+    """[atoms] False for repeated records: of a name in a residue that has a dictionary, of a place elsewhere.
+
+    The record with the higher occupancy stays, or the first. Ligands may name several atoms alike.
+    """
+    keep = np.ones(len(residue), bool)
+    named = np.array([bool(m.standard) for m in meanings], bool)[residue]
+    for i in _repeated(residue, raw.name.view(np.int64), raw.occupancy, named):
+        keep[i] = False
+    rest = np.flatnonzero(~named)
+    if len(rest) > 1:
+        for i, j in np.sort(cKDTree(raw.X[rest]).query_pairs(SAME_PLACE, output_type="ndarray"), axis=1):
+            a, b = rest[i], rest[j]
+            if residue[a] == residue[b] and raw.name[a] == raw.name[b] and keep[a] and keep[b]:
+                keep[a if raw.occupancy[b] > raw.occupancy[a] else b] = False
+    return keep
+
+
+def _repeated(residue: np.ndarray, name: np.ndarray, occupancy: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Indices of all but the best record of each (residue, name)."""
+    index = np.flatnonzero(among)
+    order = index[np.lexsort((index, -occupancy[index], name[index], residue[index]))]
+    same = (np.diff(residue[order]) == 0) & (np.diff(name[order]) == 0)
+    return order[1:][same]
+
+
+def _finish(raw: RawAtoms, residue: np.ndarray, meanings: list[Meaning]) -> Residues:
+    first = _starts(residue)
+    polymer = _polymer(raw, residue, meanings)
+    kind = np.array([m.kind for m in meanings], np.uint8)
+    standard = [m.standard for m in meanings]
+    _tell_acids(raw, residue, meanings, kind, standard)
+    return Residues(
+        chain=np.array(_text(raw.chain[first])),
+        resid=raw.resid[first].astype(np.int32),
+        icode=np.array([chr(code) if code else "" for code in raw.icode[first].tolist()]),
+        resname=np.array(_text(raw.resname[first])),
+        starts=np.append(first, len(residue)),
+        kind=kind,
+        standard=np.array(standard),
+        modified=np.array([m.modified for m in meanings]),
+        polymer=polymer,
+        name=raw.name,
+        element=raw.element,
+        X=raw.X,
+    )
+
+
+def _polymer(raw: RawAtoms, residue: np.ndarray, meanings: list[Meaning]) -> np.ndarray:
+    """[residues] Standard residues in ATOM records and known modifications; others where bonded into a chain."""
+    hetero = raw.hetero[_starts(residue)]
+    known = np.array([bool(m.standard) for m in meanings])
+    modified = np.array([m.modified for m in meanings])
+    polymer = (known & ~hetero) | (modified & np.array([m.kind == AMINO for m in meanings]))
+    if polymer.all():
+        return polymer
+    for head, tail, longest in ((b"C", b"N", PEPTIDE_BOND), (b"O3'", b"P", PHOSPHODIESTER_BOND)):
+        names = (head, head.replace(b"'", b"*"))
+        heads, tails = np.flatnonzero(np.isin(raw.name, names)), np.flatnonzero(raw.name == tail)
+        if not len(heads) or not len(tails):
+            continue
+        distance, nearest = cKDTree(raw.X[tails]).query(raw.X[heads], distance_upper_bound=longest)
+        bonded = np.isfinite(distance)
+        a, b = heads[bonded], tails[nearest[bonded]]
+        chained = (raw.chain[a] == raw.chain[b]) & (residue[a] != residue[b])
+        polymer[residue[a[chained]]] = polymer[residue[b[chained]]] = True
+    return polymer
+
+
+def _tell_acids(
+    raw: RawAtoms, residue: np.ndarray, meanings: list[Meaning], kind: np.ndarray, standard: list[str]
+) -> None:
+    """Tell DNA from RNA, in place, where the residue name leaves it open: by the sugar, else by the rest of the chain."""
+    open_ones = [i for i, m in enumerate(meanings) if m.base]
+    if not open_ones:
+        return
+    sugar = np.bincount(residue[np.isin(raw.name, (b"C2'", b"C2*"))], minlength=len(meanings)) > 0
+    hydroxyl = np.bincount(residue[np.isin(raw.name, (b"O2'", b"O2*"))], minlength=len(meanings)) > 0
+    chain = raw.chain[_starts(residue)]
+    undecided = {i for i in open_ones if meanings[i].base != "U" and not sugar[i] and not hydroxyl[i]}
+    for i in open_ones:
+        if i not in undecided:
+            rna = meanings[i].base == "U" or hydroxyl[i]
+            kind[i], standard[i] = _acid(meanings[i].base, rna)
+    decided = np.array([i not in undecided for i in range(len(meanings))])
+    deoxy = set(chain[decided & (kind == DNA)].tolist()) | {chain[i] for i in undecided if meanings[i].base == "T"}
+    for i in undecided:
+        kind[i], standard[i] = _acid(meanings[i].base, chain[i] not in deoxy)
+
+
+def _acid(base: str, rna: bool) -> tuple[int, str]:
+    if rna:
+        return RNA, "R" + ("U" if base == "T" else base)
+    return DNA, "D" + base
