@@ -1,0 +1,70 @@
+"""Configurations of the models: frozen, strict, and the same JSON keys as the published configuration files."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from configs.errors import ConfigError
+from configs.schema import BlockEmbeddingOptions, EncoderOptions, nearest
+from data.vocab import MODALITIES, load_vocabulary
+
+
+@dataclass(frozen=True)
+class EncoderConfig(EncoderOptions):
+    """Sizes and behaviour of the two-level encoder."""
+
+    num_block_types: int | None = None
+    """Block types; left out: those of the vocabulary named by fragmentation_method."""
+    num_modalities: int = len(MODALITIES)
+    """Rows of the modality embedding; published weights have 8."""
+
+    @property
+    def block_types(self) -> int:
+        return self.num_block_types or load_vocabulary(self.fragmentation_method).size
+
+
+@dataclass(frozen=True)
+class DenoiseConfig(EncoderConfig):
+    """Which noise the pretraining model predicts, and the weights of the losses."""
+
+    atom_noise: bool = False
+    translation_noise: bool = True
+    rotation_noise: bool = True
+    torsion_noise: bool = True
+    atom_weight: float = 1.0
+    translation_weight: float = 1.0
+    rotation_weight: float = 1.0
+    torsion_weight: float = 1.0
+    mask_weight: float = 1.0
+    num_masked_block_classes: int | None = None
+    """Classes of the masked-block head; null: no such head."""
+    snap_centre: bool = True
+    """Vectors of the segment head shorter than 0.001 Å count as zero: the global atom lies at the centre up to rounding, and
+    the direction of a rounding error does not turn with the complex. The published program takes it as it is."""
+
+
+@dataclass(frozen=True)
+class DenoiseBlockEmbeddingConfig(DenoiseConfig, BlockEmbeddingOptions):
+    """Pretraining with external block vectors."""
+
+    def __post_init__(self) -> None:
+        DenoiseConfig.__post_init__(self)
+        BlockEmbeddingOptions.__post_init__(self)
+
+
+def config_from_dict(kind: type, values: Mapping[str, Any], source: str = "config") -> Any:
+    """Build a configuration; `model_type` is skipped.
+
+    Raises:
+        ConfigError: an unknown key (names the nearest known one), or a value that makes no sense.
+    """
+    known = {f.name for f in fields(kind)}
+    for name in values:
+        if name not in known and name != "model_type":
+            raise ConfigError(f"unknown key {name!r} for {kind.__name__}", source, hint=nearest(name, known))
+    return kind(**{name: value for name, value in values.items() if name != "model_type"})
+
+
+def config_to_dict(config: Any, model_type: str) -> dict[str, Any]:
+    """JSON-serialisable values with the published names."""
+    return {"model_type": model_type, **asdict(config)}

@@ -1,0 +1,86 @@
+"""One level of message passing (parity SPEC 4): atoms, or blocks."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.config import EncoderConfig
+from models.edges import Edges
+from models.graph import Level
+from models.layers.convolution import Convolution
+from models.layers.harmonics import EDGE_FILTER, distance, spherical_harmonics
+from models.layers.irreps import FeatureSpace, space_of_layer
+from models.layers.mlp import distance_embedder, two_layers
+
+EDGE_REACH = 5.0
+"""Largest centre of the distance basis, Å."""
+
+
+class Encoded(NamedTuple):
+    """Result of a level.
+
+    Attributes:
+        out: [nodes, H] embeddings of length 1.
+        features: [nodes, width] equivariant features after the last layer.
+        scalars: [nodes, z] their scalars and, with three layers or more, pseudoscalars.
+    """
+
+    out: Tensor
+    features: Tensor
+    scalars: Tensor
+
+
+class MessagePassing(nn.Module):
+    """Distance features, layers of convolutions, output network. Parameter names are the published ones."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        hidden, edge, dropout = config.atom_hidden_size, config.edge_size, config.dropout
+        self.hidden = hidden
+        self.edge_embedder = distance_embedder(EDGE_REACH, edge, dropout)
+        self.spaces = [space_of_layer(hidden, n) for n in range(config.n_layers + 1)]
+        self.layers = nn.ModuleList(
+            Convolution(into, EDGE_FILTER, out, (("edge", 2 * edge), ("receiver", hidden), ("sender", hidden)), dropout)
+            for into, out in zip(self.spaces, self.spaces[1:])
+        )
+        width = 2 * hidden if config.n_layers >= 3 else hidden
+        self.out_ffn = two_layers(width, width, hidden, dropout)
+
+    def forward(self, x: Tensor, level: Level, edges: Edges, kinds: Tensor) -> Encoded:
+        """Embed the nodes of a level.
+
+        Args:
+            x: [nodes, H] start features.
+            kinds: [4, E] embedding of the edge types.
+        """
+        slots = edges.slots
+        vectors = level.positions[slots.sender] - level.positions[slots.receiver]
+        filters = spherical_harmonics(vectors)
+        attributes = torch.cat([self.edge_embedder(distance(vectors)), F.embedding(edges.kind, kinds)], 1)
+        for layer, before, after in zip(self.layers, self.spaces, self.spaces[1:]):
+            scalars = x[:, : self.hidden]
+            x = widened(x, before, after) + layer(x, slots, filters, attributes, scalars, scalars)
+        z = x[:, : self.spaces[-1].groups[0].channels]
+        return Encoded(F.normalize(self.out_ffn(z), dim=1, eps=1e-12), x, z)
+
+
+def widened(x: Tensor, before: FeatureSpace, after: FeatureSpace) -> Tensor:
+    """Features of one space in a larger one, zero in the new channels."""
+    if before is after or before.blocks == after.blocks:
+        return x
+    parts = []
+    for degree, group in after.groups.items():
+        old = before.groups.get(degree)
+        part = x.new_zeros(len(x), group.dim, 0) if old is None else old.of(x)
+        parts.append(F.pad(part, (0, group.channels - part.shape[2])).flatten(1))
+    return torch.cat(parts, 1)
+
+
+class Encoder(nn.Module):
+    """Holds a level under the published name `encoder`."""
+
+    def __init__(self, encoder: MessagePassing) -> None:
+        super().__init__()
+        self.encoder = encoder

@@ -1,0 +1,136 @@
+"""What a batch looks like: which atom and block belongs where, and the sizes as Python numbers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from configs.errors import DataError
+from data.vocab import GLOBAL, UNKNOWN
+
+REQUIRED = ("X", "A", "B", "block_lengths", "segment_ids", "lengths")
+
+
+@dataclass(frozen=True)
+class Level:
+    """Nodes of one message-passing level, graph after graph.
+
+    Attributes:
+        positions: [nodes, 3] Å. graph, segment: [nodes]. special: [nodes] global nodes (and unknown blocks, if asked).
+        order: [nodes] nodes sorted by (graph, segment, special), ascending inside each set.
+        sizes: for each graph ((ordinary, special) of segment 0, (ordinary, special) of segment 1), as numbers.
+    """
+
+    positions: Tensor
+    graph: Tensor
+    segment: Tensor
+    special: Tensor
+    order: Tensor
+    sizes: list[list[list[int]]]
+
+    @property
+    def n(self) -> int:
+        return len(self.graph)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A batch with its derived indices.
+
+    Attributes:
+        A: [atoms], B, block_lengths, segment_ids: [blocks], lengths: [graphs] as in the batch, int64.
+        block_of_atom: [atoms]. graph_of_block: [blocks].
+        atoms, blocks: the two levels.
+        lengths_list, ordinary_list, torsions_list: blocks, blocks that are not global, torsion bonds of each graph, as
+            numbers.
+        noisy_list: noised segment of each graph as numbers; empty where the batch has none.
+    """
+
+    A: Tensor
+    B: Tensor
+    block_lengths: Tensor
+    segment_ids: Tensor
+    lengths: Tensor
+    block_of_atom: Tensor
+    graph_of_block: Tensor
+    atoms: Level
+    blocks: Level
+    lengths_list: list[int]
+    ordinary_list: list[int]
+    torsions_list: list[int]
+    noisy_list: list[int]
+
+    @property
+    def n_graphs(self) -> int:
+        return len(self.lengths)
+
+
+def field(batch: Any, name: str) -> Any:
+    """One entry of a mapping or torch-geometric batch; None when it is absent."""
+    if isinstance(batch, Mapping):
+        return batch.get(name)
+    return batch[name] if name in batch else None  # noqa: SIM401 - torch-geometric batches have no such get
+
+
+def integers(batch: Any, name: str) -> Tensor | None:
+    """An integer entry as int64."""
+    value = field(batch, name)
+    return None if value is None else torch.as_tensor(value).long()
+
+
+def read_graph(batch: Any, dtype: torch.dtype, unknown_is_special: bool) -> Graph:
+    """Derive indices and sizes of a batch; the only place where the model asks the device for numbers, once.
+
+    Args:
+        batch: mapping or torch-geometric batch with at least X, A, B, block_lengths, segment_ids, lengths.
+        dtype: precision of the positions.
+        unknown_is_special: blocks of unknown type count as global nodes, as in the published program.
+
+    Raises:
+        DataError: an entry is missing, or the sizes contradict each other.
+    """
+    missing = [name for name in REQUIRED if field(batch, name) is None]
+    if missing:
+        raise DataError(f"lacks {', '.join(missing)}", "batch", hint=f"a model needs {', '.join(REQUIRED)}")
+    A, B, block_lengths, segment_ids, lengths = (integers(batch, name) for name in REQUIRED[1:])
+    X = torch.as_tensor(field(batch, "X")).to(dtype)
+    noisy = integers(batch, "noisy_segment")
+    n_atoms, n_blocks, n_graphs = len(A), len(B), len(lengths)
+    if len(X) != n_atoms or len(block_lengths) != n_blocks or len(segment_ids) != n_blocks:
+        raise DataError(
+            f"X has {len(X)} and A {n_atoms} atoms; B has {n_blocks}, block_lengths {len(block_lengths)} and "
+            f"segment_ids {len(segment_ids)} blocks",
+            "batch",
+        )
+    graph_of_block = torch.arange(n_graphs, device=B.device).repeat_interleave(lengths, output_size=n_blocks)
+    block_of_atom = torch.arange(n_blocks, device=B.device).repeat_interleave(block_lengths, output_size=n_atoms)
+    special = B == GLOBAL
+    if unknown_is_special:
+        special = special | (B == UNKNOWN)
+    keys = (graph_of_block * 2 + segment_ids) * 2 + special
+    atom_keys = keys[block_of_atom]
+    asked = [torch.bincount(key, minlength=4 * n_graphs) for key in (atom_keys, keys)]
+    n_ordinary = torch.bincount(graph_of_block[B != GLOBAL], minlength=n_graphs)
+    asked += [lengths, n_ordinary, _torsions_per_graph(batch, lengths)]
+    asked += [] if noisy is None else [noisy]
+    numbers = torch.cat(asked).tolist()
+    sizes = [_by_set(numbers[4 * n_graphs * i : 4 * n_graphs * (i + 1)]) for i in range(2)]
+    lists = [numbers[(8 + i) * n_graphs : (9 + i) * n_graphs] for i in range(4)]
+    centre = X.new_zeros(n_blocks, 3).index_add_(0, block_of_atom, X) / block_lengths[:, None]
+    graph, segment = graph_of_block[block_of_atom], segment_ids[block_of_atom]
+    atoms = Level(X, graph, segment, special[block_of_atom], atom_keys.argsort(stable=True), sizes[0])
+    blocks = Level(centre, graph_of_block, segment_ids, special, keys.argsort(stable=True), sizes[1])
+    indices = (A, B, block_lengths, segment_ids, lengths, block_of_atom, graph_of_block)
+    return Graph(*indices, atoms, blocks, *lists)
+
+
+def _torsions_per_graph(batch: Any, lengths: Tensor) -> Tensor:
+    owner = integers(batch, "tor_batch")
+    return torch.zeros_like(lengths) if owner is None else torch.bincount(owner, minlength=len(lengths))
+
+
+def _by_set(counts: list[int]) -> list[list[list[int]]]:
+    """Counts by (graph, segment, special), flat, as nested lists."""
+    return [[counts[i : i + 2], counts[i + 2 : i + 4]] for i in range(0, len(counts), 4)]

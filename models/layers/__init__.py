@@ -1,0 +1,1 @@
+"""Equivariant layers: feature spaces, harmonics, tensor products, norms, attention."""

@@ -1,0 +1,75 @@
+"""One message-passing convolution: a network makes the weights of a tensor product from what an edge knows."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from models.layers.aggregate import AggregateThenProject
+from models.layers.irreps import FeatureSpace
+from models.layers.mlp import two_layers
+from models.layers.norm import EquivariantNorm
+from models.layers.paths import TensorProductPaths
+from models.layers.slots import Slots
+
+Part = Literal["edge", "receiver", "sender"]
+
+
+class Convolution(nn.Module):
+    """norm(mean over edges of TP(x_sender, filter; fc(edge | receiver | sender))) (parity SPEC 4.4 to 4.6).
+
+    Args:
+        space_in, filters, space_out: what the tensor product couples.
+        parts: name and width of each part of the weight network's input, in the order of the published weights.
+        dropout: between the two layers of the weight network.
+    """
+
+    def __init__(
+        self,
+        space_in: FeatureSpace,
+        filters: tuple[tuple[int, int], ...],
+        space_out: FeatureSpace,
+        parts: tuple[tuple[Part, int], ...],
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.paths = TensorProductPaths(space_in, filters, space_out)
+        self.parts, self.dropout = parts, dropout
+        width = sum(size for _, size in parts)
+        self.fc = two_layers(width, width, self.paths.weight_numel, dropout)
+        self.norm_layer = EquivariantNorm(space_out)
+
+    def forward(
+        self,
+        x: Tensor,
+        slots: Slots,
+        filters: Tensor,
+        attributes: Tensor,
+        receiver: Tensor | None = None,
+        sender: Tensor | None = None,
+    ) -> Tensor:
+        """[receivers, width of space_out].
+
+        Args:
+            x: [senders, width of space_in] features.
+            filters: [slots, filter width] harmonics. attributes: [slots, edge part] of the weight network's input.
+            receiver: [receivers, receiver part]. sender: [senders, sender part].
+        """
+        first, second = self.fc[0], self.fc[3]
+        columns = dict(
+            zip((name for name, _ in self.parts), first.weight.split([n for _, n in self.parts], 1), strict=True)
+        )
+        to_receiver = first.bias.expand(slots.n_receivers, -1)
+        if receiver is not None:
+            to_receiver = torch.addmm(first.bias, receiver, columns["receiver"].T)
+        to_sender = (
+            x.new_zeros(1, 1).expand(len(x), len(first.bias)) if sender is None else sender @ columns["sender"].T
+        )
+        keep = None
+        if self.dropout and self.training:
+            keep = x.new_empty(len(attributes), len(first.bias)).bernoulli_(1 - self.dropout).div_(1 - self.dropout)
+        mean: Tensor = AggregateThenProject.apply(
+            *(self.paths, slots, x, attributes, to_receiver, to_sender, columns["edge"]),
+            *(filters, second.weight, second.bias, keep),
+        )
+        return self.norm_layer(mean)

@@ -1,0 +1,69 @@
+"""What models return: one documented object each."""
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from models.backbone import Representation
+
+
+@dataclass
+class PredictionOutput:
+    """Embeddings of a batch.
+
+    Attributes:
+        unit_repr: [atoms, H], block_repr: [blocks, H], graph_repr: [graphs, H]; rows of length 1.
+        loss: scalar to minimise, or None where the model has none.
+        terms: named scalars, also reachable as attributes (`output.torsion_loss`).
+        representation: features, edges and indices behind the embeddings.
+    """
+
+    unit_repr: Tensor
+    block_repr: Tensor
+    graph_repr: Tensor
+    loss: Tensor | None = None
+    terms: dict[str, Tensor] = field(default_factory=dict)
+    representation: Representation | None = field(default=None, repr=False)
+
+    def parts(self) -> dict[str, Tensor]:
+        """Everything to log: the loss and its named terms."""
+        return ({} if self.loss is None else {"loss": self.loss}) | self.terms
+
+    def __getattr__(self, name: str) -> Tensor:
+        terms = self.__dict__.get("terms", {})
+        if name in terms:
+            return terms[name]
+        raise AttributeError(f"{type(self).__name__} has no {name!r}; its terms are {', '.join(terms) or 'none'}")
+
+
+@dataclass
+class DenoiseOutput(PredictionOutput):
+    """Embeddings, losses and predictions of a pretraining step; what the model or batch lacks is None.
+
+    Terms: `<name>_loss` and `<name>_base` (the loss of predicting nothing) for torsion, translation, rotation, atom and
+    masked.
+
+    Attributes:
+        pred_translation, pred_rotation: [graphs, 3] scaled; `..._raw` before scaling, `..._scale` [graphs, 1].
+        pred_torsion: [bonds]. torsion_edges: [2, pairs] bond and atom of every neighbour used.
+        pred_atom: [atoms, 3] scaled, pred_atom_raw before, atom_scale [blocks, 1].
+        masked_logits: [masked, classes].
+    """
+
+    pred_translation: Tensor | None = None
+    pred_translation_raw: Tensor | None = None
+    translation_scale: Tensor | None = None
+    pred_rotation: Tensor | None = None
+    pred_rotation_raw: Tensor | None = None
+    rotation_scale: Tensor | None = None
+    pred_torsion: Tensor | None = None
+    torsion_edges: Tensor | None = None
+    pred_atom: Tensor | None = None
+    pred_atom_raw: Tensor | None = None
+    atom_scale: Tensor | None = None
+    masked_logits: Tensor | None = None
+
+    @property
+    def pred_blocks(self) -> Tensor | None:
+        """[masked, classes] probabilities of the types of the masked blocks."""
+        return None if self.masked_logits is None else self.masked_logits.softmax(1)

@@ -1,0 +1,206 @@
+"""Models on disk: ours (safetensors, config.json, checksums) and the published files."""
+
+import json
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor, nn
+
+from configs.errors import CheckpointError, ConfigError
+from configs.files import atomic_write, read_json, sha256_of, write_json
+from configs.schema import Padding, nearest
+from data.vocab import N_PUBLISHED_MODALITIES
+from models.config import config_from_dict
+
+WEIGHTS, CONFIG, MANIFEST = "model.safetensors", "config.json", "manifest.json"
+FORMAT = 1
+LIBRARY_CONSTANT = re.compile(r"(\.tp|final_tp_tor)\.(weight|output_mask|_compiled\w*\..*|_w3j.*)$")
+"""Entries of published weights that belong to the tensor-product library and hold no parameters."""
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of the weights, by parameter name.
+
+    Attributes:
+        loaded: taken over. new: of the model, but not in the file (they keep their initial values).
+        left_over: of the file, but not in the model. constants: of the library that wrote the file; of no use.
+    """
+
+    loaded: tuple[str, ...]
+    new: tuple[str, ...]
+    left_over: tuple[str, ...]
+    constants: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        def listed(names: tuple[str, ...]) -> str:
+            return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+        lines = [f"{len(self.loaded)} tensors loaded"]
+        lines += [f"{len(self.new)} new (initial values): {listed(self.new)}"] if self.new else []
+        lines += [f"{len(self.left_over)} left over: {listed(self.left_over)}"] if self.left_over else []
+        return "; ".join(lines)
+
+
+def save_pretrained(model: nn.Module, folder: str | Path, extra: Mapping[str, Any] | None = None) -> None:
+    """Write model.safetensors, config.json and, last, manifest.json with their checksums.
+
+    Args:
+        model: one of models.MODELS.
+        extra: JSON-serialisable facts to keep in the manifest (vocabulary fingerprint, metrics, ...).
+    """
+    folder = Path(folder)
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    config = model.config_dict()  # type: ignore[operator]
+    atomic_write(folder / WEIGHTS, safetensors_bytes(state, {"format": "pt", "config": json.dumps(config)}))
+    write_json(folder / CONFIG, config)
+    checksums = {name: sha256_of(folder / name) for name in (WEIGHTS, CONFIG)}
+    write_json(folder / MANIFEST, {"format": FORMAT, "sha256": checksums, "extra": dict(extra or {})})
+
+
+def read_manifest(folder: str | Path) -> dict[str, Any]:
+    """The manifest of a checkpoint, after its checksums have been compared.
+
+    Raises:
+        CheckpointError: a file is absent, damaged, or of another format.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise CheckpointError("no such folder", folder)
+    manifest = read_json(folder / MANIFEST, error=CheckpointError)
+    if manifest.get("format") != FORMAT:
+        raise CheckpointError(f"has format {manifest.get('format')!r}, this program reads {FORMAT}", folder / MANIFEST)
+    for name in (WEIGHTS, CONFIG):
+        if not (folder / name).is_file():
+            raise CheckpointError("no such file", folder / name)
+        if sha256_of(folder / name) != manifest.get("sha256", {}).get(name):
+            raise CheckpointError("is damaged: its checksum differs from the manifest's", folder / name)
+    return manifest
+
+
+def from_pretrained(folder: str | Path) -> Any:
+    """The model that `save_pretrained` wrote, in evaluation mode.
+
+    Raises:
+        CheckpointError: the folder holds no complete, undamaged checkpoint of a known model.
+    """
+    folder = Path(folder)
+    read_manifest(folder)
+    model = model_from_config(read_json(folder / CONFIG, error=CheckpointError), folder / CONFIG)
+    state = read_weights(folder / WEIGHTS)
+    report = load_weights_into(model, state, folder / WEIGHTS)
+    if report.new or report.left_over:
+        raise CheckpointError(f"does not fit {CONFIG}: {report}", folder / WEIGHTS)
+    return model.eval()
+
+
+def load_published(config_path: str | Path, weights_path: str | Path, padding: Padding = "own") -> Any:
+    """A model from a published configuration and weights, with the published behaviour, in evaluation mode.
+
+    Unknown blocks are global nodes, torsion bonds take the first neighbours by index; `padding="own"` gives the numbers
+    of a batch of one in any batch, `"batch"` those of the published program for the batch as it is.
+
+    Raises:
+        CheckpointError: unreadable files, an unknown model type, or weights that do not fit.
+    """
+    values = read_json(config_path, error=CheckpointError)
+    state = read_weights(weights_path)
+    model = model_from_config(published_values(values, state, padding), config_path)
+    report = load_weights_into(model, state, weights_path)
+    if report.new or report.left_over:
+        raise CheckpointError(f"do not fit {Path(config_path).name}: {report}", weights_path)
+    return model.eval()
+
+
+def published_values(values: Mapping[str, Any], state: Mapping[str, Tensor], padding: Padding) -> dict[str, Any]:
+    """A published configuration with what it leaves unsaid."""
+    table = state.get("block_embedding.block_embedding.weight")
+    unsaid: dict[str, Any] = {
+        "padding": padding,
+        "unknown_blocks": "global",
+        "torsion_neighbors": "first",
+        "num_modalities": N_PUBLISHED_MODALITIES,
+        "num_block_types": None if table is None else len(table),
+    }
+    if "Denoise" in values.get("model_type", ""):
+        unsaid["snap_centre"] = False
+    return unsaid | dict(values)
+
+
+def model_from_config(values: Mapping[str, Any], source: str | Path) -> Any:
+    """A new model of the type and configuration that a JSON file names."""
+    from models import MODELS
+
+    name = values.get("model_type")
+    if name not in MODELS:
+        raise CheckpointError(f"unknown model_type {name!r}", source, hint=nearest(str(name), MODELS))
+    kind: Any = MODELS[name]
+    try:
+        return kind(config_from_dict(kind.Config, values, str(source)))
+    except ConfigError as error:
+        raise CheckpointError(error.what, *error.where, hint=error.hint) from error
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """A flat name -> tensor map from a safetensors file or one saved with torch; never executes what a file contains.
+
+    Raises:
+        CheckpointError: absent, damaged, or not a plain map of tensors.
+    """
+    path = Path(path)
+    try:
+        if path.suffix == ".safetensors":
+            return load_safetensors(path.read_bytes())
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError("no such file", path) from error
+    except SafetensorError as error:
+        raise CheckpointError(f"is damaged: {error}", path) from error
+    except pickle.UnpicklingError as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(
+            f"holds more than tensors and is not opened: {reason}",
+            path,
+            hint="in a sandbox: torch.save(torch.load(file, weights_only=False).state_dict(), new_file)".replace(
+                "weights_only=False", "weights_only = False"
+            ),
+        ) from error
+    except (RuntimeError, EOFError, ValueError) as error:
+        raise CheckpointError(f"is damaged: {str(error).splitlines()[0]}", path) from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError("is not a map from names to tensors", path, hint="save model.state_dict()")
+    return {str(name).removeprefix("module."): value for name, value in state.items()}
+
+
+def load_weights_into(model: nn.Module, state: Mapping[str, Tensor], source: str | Path = "weights") -> LoadReport:
+    """Load the tensors that model and state have in common, and tell what became of the others.
+
+    Raises:
+        CheckpointError: a tensor of the same name has another shape.
+    """
+    mine = model.state_dict()
+    common = [name for name in mine if name in state]
+    for name in common:
+        if mine[name].shape != state[name].shape:
+            raise CheckpointError(
+                f"{name} has shape {tuple(state[name].shape)}, the model wants {tuple(mine[name].shape)}",
+                source,
+                hint="the sizes of the two configurations differ",
+            )
+    model.load_state_dict({name: state[name] for name in common}, strict=False)
+    others = [name for name in state if name not in mine]
+    constants = tuple(name for name in others if LIBRARY_CONSTANT.search(name))
+    return LoadReport(
+        tuple(common),
+        tuple(name for name in mine if name not in state),
+        tuple(name for name in others if name not in constants),
+        constants,
+    )

@@ -1,0 +1,52 @@
+"""The encoder as a model: embeddings, no loss. Base of the models with heads."""
+
+from typing import Any
+
+import torch
+
+from models.backbone import Backbone, Representation
+from models.config import EncoderConfig, config_to_dict
+from models.outputs import PredictionOutput
+
+
+class PredictionModel(Backbone):
+    """Embeds atoms, blocks and complexes.
+
+    Example:
+        output = model(batch)            # or model.infer(batch), without gradients and dropout
+        output.graph_repr                # [graphs, H]
+    """
+
+    Config: type = EncoderConfig
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__(config)
+
+    def config_dict(self) -> dict[str, Any]:
+        """The configuration as JSON-serialisable values, with `model_type`."""
+        return config_to_dict(self.config, type(self).__name__)
+
+    def forward(self, batch: Any = None, **entries: Any) -> Any:
+        """The model's output for a batch.
+
+        Args:
+            batch: mapping or torch-geometric batch. The published keyword form works too: `model(Z=, B=, A=, ...)`, with Z
+                for the coordinates.
+        """
+        if batch is None:
+            batch = {{"Z": "X"}.get(name, name): value for name, value in entries.items()}
+        with torch.autocast(self.edge_embedding_bottom.weight.device.type, enabled=False):
+            return self.predict(batch, self.encode(batch))
+
+    def predict(self, batch: Any, found: Representation) -> PredictionOutput:
+        """From representation to output; models with heads override it."""
+        return PredictionOutput(found.unit_repr, found.block_repr, found.graph_repr, representation=found)
+
+    def infer(self, batch: Any) -> Any:
+        """The output without gradients and dropout; the training mode is left as it was."""
+        training = self.training
+        self.eval()
+        with torch.no_grad():
+            output = self(batch)
+        self.train(training)
+        return output
