@@ -55,11 +55,17 @@ def _json_rows(path: Path, max_bytes: int) -> Iterator[Row]:
             raise DataError("is cut off or damaged", path, f"after row {number}") from broken
 
 
+def _unpacked_bytes(group: pq.RowGroupMetaData) -> int:
+    """Size of a row group in memory: repeated values take no room in the file, but they do here."""
+    columns = (group.column(i) for i in range(group.num_columns))
+    return sum(max(column.total_uncompressed_size, 8 * column.num_values) for column in columns)
+
+
 def _parquet_rows(path: Path, max_bytes: int) -> Iterator[Row]:
     try:
         with pq.ParquetFile(path) as file:
-            groups = (file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups))
-            if (largest := max(groups, default=0)) > max_bytes:
+            largest = max((_unpacked_bytes(file.metadata.row_group(i)) for i in range(file.num_row_groups)), default=0)
+            if largest > max_bytes:
                 raise DataError(f"has a row group of {largest} bytes, more than the limit of {max_bytes}", path)
             number = 0
             for batch in file.iter_batches(batch_size=64):
