@@ -94,6 +94,9 @@ def _counts_of_items(items: Sequence[Item]) -> dict[str, np.ndarray]:
 
 def _joined_counts(parts: Sequence[Sequence[Item]]) -> dict[str, np.ndarray]:
     of_parts = [part.counts if isinstance(part, ShardReader) else _counts_of_items(part) for part in parts]
-    joined = {name: np.concatenate([counts[name] for counts in of_parts]) for name in of_parts[0]}
-    joined["source"] = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    if len(parts) == 1:  # stays mapped: the counts of millions of items need no memory of their own
+        joined = dict(of_parts[0])
+    else:
+        joined = {name: np.concatenate([counts[name] for counts in of_parts]) for name in of_parts[0]}
+    joined["source"] = np.repeat(np.arange(len(parts), dtype=np.int8), [len(part) for part in parts])
     return joined
