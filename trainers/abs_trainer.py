@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from configs.errors import ConfigError
 from configs.schema import nearest
@@ -18,7 +17,7 @@ from trainers.checkpoint import Checkpoints
 from trainers.distributed import choose_device, from_main, is_main, say, to_device
 from trainers.ema import MovingAverage
 from trainers.evaluation import evaluate
-from trainers.gradient_step import StepModule, joint_loss, without_sync
+from trainers.gradient_step import StepModule, distribute, joint_loss, without_sync
 from trainers.metrics import Meter, weigh
 from trainers.run_folder import LineLog, choose_run_folder, prepare_run_folder
 from trainers.task import Task
@@ -287,7 +286,7 @@ class Trainer(Task):
             return
         if is_main():
             with self.averaged_weights():
-                extra = {"epoch": self.epoch, "step": self.global_step, self.config.monitor: metric}
+                extra = self.facts | {"epoch": self.epoch, "step": self.global_step, self.config.monitor: metric}
                 self.checkpoints.add(self.model, metric, self.epoch, self.global_step, extra)
         self.checkpoints.load(from_main(self.checkpoints.state()))
         self.event("on_checkpoint")
@@ -316,10 +315,7 @@ class Trainer(Task):
         if self.resume_state is not None:
             resume.apply(self, self.resume_state)
         if distributed.world_size() > 1:
-            ids = [self.device.index] if self.device.type == "cuda" else None
-            self._step_module = DistributedDataParallel(
-                self._step_module, device_ids=ids, find_unused_parameters=True, broadcast_buffers=False
-            )
+            self._step_module = distribute(self._step_module, self.device, self.find_unused_parameters)
 
     # Helpers
 

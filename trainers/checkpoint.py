@@ -10,6 +10,7 @@ from torch import nn
 
 from configs.files import TEMPORARY_PREFIX, write_json
 from models.persistence import save_pretrained
+from trainers.folders import complete_folder
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class Checkpoints:
     def add(self, model: nn.Module, metric: float | None, epoch: int, step: int, extra: dict[str, Any]) -> Path:
         """Store the weights, point `best` at the best checkpoint, delete those no longer among the best."""
         name = f"epoch{epoch}_step{step}"
-        save_pretrained(model, self.folder / name, extra=extra)
+        with complete_folder(self.folder / name) as temporary:
+            save_pretrained(model, temporary, extra)
         kept = [Kept(name, metric, epoch, step), *(k for k in self.kept if k.name != name)]
         kept.sort(key=lambda k: (self._order(k.metric), -k.step if k.metric is None else k.step))
         keep = len(kept) if self.topk == -1 else self.topk

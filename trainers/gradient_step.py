@@ -1,9 +1,11 @@
 """One forward pass on all ranks: the loss whose averaged gradient is that of the ranks' joint batch."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -32,6 +34,18 @@ class StepModule(nn.Module):
     def forward(self, batch: Any, batch_idx: int) -> tuple[Tensor, Opaque]:
         output = self._step(batch, batch_idx)
         return output if isinstance(output, Tensor) else output.loss, Opaque(output)
+
+
+def distribute(module: nn.Module, device: torch.device, find_unused_parameters: bool) -> DistributedDataParallel:
+    """Wrap a step so that every backward pass averages gradients over ranks; weights start as those of rank 0."""
+    with warnings.catch_warnings():  # newer versions of torch rename broadcast_buffers
+        warnings.simplefilter("ignore", FutureWarning)
+        return DistributedDataParallel(
+            module,
+            device_ids=[device.index] if device.type == "cuda" else None,
+            find_unused_parameters=find_unused_parameters,
+            broadcast_buffers=False,
+        )
 
 
 def joint_loss(

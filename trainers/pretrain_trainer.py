@@ -34,6 +34,12 @@ class PretrainTrainer(Trainer):
         """Cosine with warm restarts unless another schedule is asked for."""
         return self.curve_scheduler(optimizer, self.config.lr_schedule or "cosine_restarts")
 
+    @property
+    def find_unused_parameters(self) -> bool:
+        """Translation and rotation heads read everything else; without them some layers have nothing to do."""
+        config: Any = self.model.config
+        return not (config.translation_noise or config.rotation_noise)
+
     def share_step(self, batch: Any, batch_idx: int, val: bool = False) -> Any:
         """The model's output: total loss and its parts."""
         return self.model(batch)

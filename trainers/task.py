@@ -41,6 +41,11 @@ class Task:
         curve = make_schedule(self.config, kind, *steps)
         return {"scheduler": StepScheduler(optimizer, curve, self.config.lr), "frequency": "batch"}
 
+    @property
+    def find_unused_parameters(self) -> bool:
+        """Whether some parameters may have no part in a batch's loss, which several ranks have to know."""
+        return True
+
     def share_step(self, batch: Any, batch_idx: int, val: bool = False) -> Any:
         """Loss tensor, or an object with `.loss`, of one batch: what training and validation have in common."""
         raise NotImplementedError(f"{type(self).__name__} must define share_step")
