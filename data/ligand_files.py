@@ -69,7 +69,15 @@ def _parse_sdf(record: str) -> Chem.Mol | None:
 
 def _parse_mol2(record: str) -> Chem.Mol | None:
     molecule = Chem.MolFromMol2Block(record, sanitize=False, removeHs=False)
-    return molecule if molecule is not None else _mol2_atoms(record)
+    if molecule is None:
+        return _mol2_atoms(record)
+    if not any(atom.GetAtomicNum() == 1 for atom in molecule.GetAtoms()):
+        # RDKit takes the hydrogens of a MOL2 file as complete, so it makes ions and radicals where all are left out.
+        for atom in molecule.GetAtoms():
+            atom.SetNoImplicit(False)
+            atom.SetNumRadicalElectrons(0)
+            atom.SetFormalCharge(max(atom.GetFormalCharge(), 0))
+    return molecule
 
 
 def _mol2_atoms(record: str) -> Chem.Mol | None:

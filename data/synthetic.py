@@ -163,7 +163,7 @@ def _force_field(molecule: Chem.Mol):  # type: ignore[no-untyped-def]
 
 def item_of(pair: Complex, identifier: str, vocabulary: Vocabulary) -> Item:
     """The item of a complex: both partners as blocks, all of them."""
-    segments = [_segment(Chem.RemoveHs(molecule), vocabulary) for molecule in pair[:2]]
+    segments = [_segment(Chem.RemoveAllHs(molecule), vocabulary) for molecule in pair[:2]]
     shift = np.array([0, len(segments[0].A)])
     moved = [segment.tor_moved + start for segment, start in zip(segments, shift)]
     joined: dict[str, Any] = {

@@ -91,7 +91,7 @@ def write_structures(folder: Path, n_items: int, seed: int) -> None:
     for index in range(n_items):
         pair = make_complex(index, seed)
         name = f"synthetic_{seed}_{index:05d}"
-        molecules = [Chem.RemoveHs(pair.first), Chem.RemoveHs(pair.second)]
+        molecules = [Chem.RemoveAllHs(pair.first), Chem.RemoveAllHs(pair.second)]
         smiles = Chem.MolToSmiles(molecules[1]) if pair.modality != "Ppeptide" else ""
         chain2, ligand_path, code, number = "B", "", "", ""
         if pair.modality == "PL":
