@@ -1,0 +1,141 @@
+"""The index: a CSV table whose rows say which interfaces to make."""
+
+import csv
+import io
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from configs.errors import DataError
+
+REQUIRED = ("pdb_id", "pdb_path", "chain1", "chain2")
+OPTIONAL = ("lig_code", "lig_smiles", "lig_resi", "label", "group", "ligand_path", "modality")
+# Other spellings, for tables that lack ours.
+ALIASES = {
+    "pdb_id": ("id",),
+    "pdb_path": ("path", "protein_path"),
+    "chain1": ("chains1",),
+    "chain2": ("chains2",),
+    "lig_resi": ("lig_resid",),
+}
+MAX_FIELD = 2**20  # characters
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of an index, as text.
+
+    Attributes:
+        line: line of the file it is on (the header is line 1).
+        pdb_id: unique name of the interface. pdb_path: structure file, relative to the root folder.
+        chain1, chain2: chains of either side, joined by `_`. An empty chain1 means all polymer chains.
+        lig_code, lig_resi: the ligand of chain2 that is side 2 (residue name; number with insertion code).
+        lig_smiles: of the ligand. ligand_path: SDF or MOL2 file with the ligand, in place of lig_code.
+        label: measured value. group: unit for leak-free splits. modality: kind of complex (empty: found out).
+    """
+
+    line: int
+    pdb_id: str
+    pdb_path: str
+    chain1: str = ""
+    chain2: str = ""
+    lig_code: str = ""
+    lig_smiles: str = ""
+    lig_resi: str = ""
+    label: str = ""
+    group: str = ""
+    ligand_path: str = ""
+    modality: str = ""
+
+    def value(self) -> float:
+        """The label (NaN: none); DataError when it is no number."""
+        if not self.label:
+            return math.nan
+        try:
+            return float(self.label)
+        except ValueError:
+            raise DataError(f"{self.label!r} is no number", "label") from None
+
+
+def rows_of_index(path: str | Path) -> list[Row]:
+    """Read an index file.
+
+    Values are text as they stand (the ion `NA` stays one). Repeated ids get `_2`, `_3`, ... appended.
+
+    Raises:
+        DataError: the file is absent, is no UTF-8 text, has no rows, lacks a column, or a row has another number of
+            values than the header; names the line or column.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        what = "no such file" if isinstance(error, FileNotFoundError) else f"can't be read: {error.strerror}"
+        raise DataError(what, path) from error
+    except UnicodeDecodeError as error:
+        raise DataError("is not UTF-8 text", path) from error
+    csv.field_size_limit(MAX_FIELD)
+    reader = csv.reader(io.StringIO(text, newline=""))
+    try:
+        lines = [(reader.line_num, [value.strip() for value in values]) for values in reader if any(values)]
+    except csv.Error as error:
+        raise DataError(f"is not CSV: {error}", path, f"line {reader.line_num}") from error
+    if len(lines) < 2:
+        raise DataError("has no rows" if lines else "is empty", path, hint=f"a CSV with columns {', '.join(REQUIRED)}")
+    header = lines[0][1]
+    columns = _columns(header, path)
+    rows, seen = [], dict[str, int]()
+    for number, values in lines[1:]:
+        if len(values) != len(header):
+            raise DataError(f"has {len(values)} values for {len(header)} columns", path, f"line {number}")
+        fields = {name: values[column] for name, column in columns.items()}
+        fields["pdb_id"] = _unique(fields["pdb_id"] or f"line_{number}", seen)
+        rows.append(Row(line=number, **fields))
+    return rows
+
+
+def _columns(header: list[str], path: Path) -> dict[str, int]:
+    """Where each of our columns is; DataError for a missing one."""
+    found = {}
+    for name in (*REQUIRED, *OPTIONAL):
+        spelling = next((s for s in (name, *ALIASES.get(name, ())) if s in header), None)
+        if spelling is not None:
+            found[name] = header.index(spelling)
+        elif name in REQUIRED and not (name.startswith("chain") and "ligand_path" in header):
+            hint = f"its columns: {', '.join(header)}"
+            raise DataError(f"lacks the column {name!r}", path, hint=hint)
+    return found
+
+
+def _unique(name: str, seen: dict[str, int]) -> str:
+    candidate = name
+    while candidate in seen:
+        seen[name] += 1
+        candidate = f"{name}_{seen[name]}"
+    seen[candidate] = 1
+    return candidate
+
+
+SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif", ".pdbx")
+
+
+def structure_files(path: str | Path) -> list[Path]:
+    """The structure files in a folder and its sub-folders, sorted; or the single file given.
+
+    Raises:
+        DataError: no such file or folder, or no structure files in it.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise DataError("no such file or folder", path)
+    found = sorted(_structures_among(p for p in path.rglob("*") if p.is_file()))
+    if not found:
+        raise DataError("holds no structure files", path, hint=f"names end in {', '.join(SUFFIXES)}, or those with .gz")
+    return found
+
+
+def _structures_among(paths: Iterable[Path]) -> list[Path]:
+    return [p for p in paths if p.name.lower().removesuffix(".gz").endswith(SUFFIXES) and not p.name.startswith(".")]
