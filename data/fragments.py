@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from rdkit import Chem, rdBase
 
+from configs.errors import DataError
 from data.elements import is_metal
 
 CACHED_NAMES = 200_000
@@ -80,7 +81,7 @@ def key_of_smiles(smiles: str) -> FragmentKey:
     """The key of a vocabulary entry. Cut aromatic rings can't be sanitised, so nothing is checked."""
     molecule = Chem.MolFromSmiles(smiles, sanitize=False)
     if molecule is None:
-        raise ValueError(f"the vocabulary holds {smiles!r}, which is no SMILES")
+        raise DataError(f"the vocabulary holds {smiles!r}, which is no SMILES")
     return AtomGraph(molecule).key(range(molecule.GetNumAtoms()))
 
 

@@ -1,4 +1,4 @@
-"""Fragmentation: every entry of the vocabulary is reachable, every atom is in one fragment, atom order is irrelevant."""
+"""Fragmentation: every entry of the vocabulary is reachable, every atom is in one fragment, in any atom order."""
 
 from collections import Counter
 from itertools import combinations
@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rdkit import Chem
 
+from configs.errors import DataError
 from data.drug_like import SPACE
 from data.fragments import AtomGraph, FragmentTable, fragment_name, key_of_smiles, split_molecule
 from data.vocab import load_vocabulary
@@ -108,5 +109,5 @@ def test_every_atom_once_and_in_any_order(smiles, seed):
 
 
 def test_an_entry_that_is_no_smiles_is_named():
-    with pytest.raises(ValueError, match=r"'C1C\(', which is no SMILES"):
+    with pytest.raises(DataError, match=r"'C1C\(', which is no SMILES"):
         FragmentTable({"C1C(": 1})
