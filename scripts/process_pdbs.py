@@ -1,0 +1,126 @@
+"""Turn structure files (PDB, mmCIF; plain or gzip) into shards of interfaces.
+
+With --data_index_file, every row of a CSV says one interface. Its columns: pdb_id (unique name), pdb_path, chain1,
+chain2 (several chains joined by _; empty chain1: all polymer chains), lig_code, lig_resi, lig_smiles (a ligand of
+chain2 as the second partner; codes joined by - without a number: all sugars of the chain), label; optional: group (unit
+for splits), ligand_path (SDF or MOL2 file as the second partner), modality (found out when empty).
+
+With --structures, a folder or a file is searched: every pair of chains and every ligand, ion and glycan in contact.
+
+A run can be stopped at any time; the same command continues it. Rows that give no interface are listed in
+OUT_PATH/failures.csv with file, row and reason.
+
+Exit code: 0 when interfaces were made (also when some rows were refused), 2 for bad arguments, an unreadable index, or
+when nothing could be made, 130 when interrupted.
+"""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from configs.errors import ConfigError, LigareError
+from data.index import rows_of_index, structure_files
+from data.interface import CUTOFF
+from data.partners import name_modality
+from data.prepare import PrepareOptions, Task, tasks_of_files, tasks_of_rows
+from data.prepare_parallel import Report, prepare
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Process; see the exit codes above."""
+    options = arguments(argv)
+    try:
+        chosen = PrepareOptions(
+            cutoff=options.cutoff,
+            vocabulary=options.vocabulary,
+            model=options.model,
+            additives=options.keep_additives,
+            copies=options.keep_copies,
+        )
+        tasks, root = read_tasks(options)
+        report = prepare(tasks, root, options.out_path, chosen, options.n_jobs)
+    except LigareError as error:
+        print(f"process_pdbs: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("process_pdbs: interrupted; the same command continues", file=sys.stderr)
+        return 130
+    except TerminatedWorkerError:
+        print(
+            "process_pdbs: a worker process was killed (out of memory?); the same command continues, --n_jobs with a "
+            "smaller number needs less memory",
+            file=sys.stderr,
+        )
+        return 2
+    print(summary(report, options.out_path))
+    return 0
+
+
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data_index_file", type=Path, help="CSV that says which interfaces to make")
+    source.add_argument("--structures", type=Path, help="folder or file whose interfaces are found without an index")
+    parser.add_argument("--out_path", type=Path, required=True, help="folder of the shards")
+    parser.add_argument("--root", type=Path, help="folder of the index's paths (default: that of the index file)")
+    parser.add_argument("--n_jobs", type=int, default=1, help="processes (default 1; -1: all cores)")
+    parser.add_argument("--cutoff", type=float, default=CUTOFF, help="Å between heavy atoms of the sides (default 8)")
+    parser.add_argument(
+        "--vocabulary",
+        "--fragmentation_method",
+        default="PS_300",
+        help="fragments of ligands: PS_300 (default), none, or a JSON file",
+    )
+    parser.add_argument("--model", type=int, default=0, help="model of each structure, counted from 0 (default 0)")
+    parser.add_argument(
+        "--keep_additives", action="store_true", help="with --structures: glycerol, sulfate, ... are partners too"
+    )
+    parser.add_argument("--keep_copies", action="store_true", help="with --structures: repeated interfaces too")
+    return parser.parse_args(argv)
+
+
+def read_tasks(options: argparse.Namespace) -> tuple[list[Task], Path]:
+    """What to do, and the folder that paths are relative to."""
+    if options.n_jobs == 0:
+        raise ConfigError("must be a number of processes or -1, got 0", "--n_jobs")
+    if options.data_index_file is not None:
+        root = options.root or options.data_index_file.parent
+        return tasks_of_rows(rows_of_index(options.data_index_file)), root
+    files = structure_files(options.structures)
+    root = options.structures if options.structures.is_dir() else options.structures.parent
+    return tasks_of_files(files, root), root
+
+
+def summary(report: Report, out: Path) -> str:
+    """The closing table: what was made and refused, by kind of complex."""
+    refused: Counter[str] = Counter()
+    for name, number in report.refused.items():
+        refused[modality_or_unknown(name)] += number
+    rows = [("modality", "made", "refused")]
+    rows += [(name, str(report.made[name]), str(refused[name])) for name in {**report.made, **refused}]
+    rows.append(("all", str(report.made.total()), str(refused.total())))
+    lines = [f"{name:<12}{made:>9}{failed:>9}" for name, made, failed in rows]
+    if report.unknown:
+        named = ", ".join(f"{name} {number}" for name, number in report.unknown.most_common(10))
+        lines.append(f"blocks of unknown type: {report.unknown.total()} ({named})")
+    lines.append(f"in {out}")
+    if report.failures:
+        lines.append(f"refused rows and reasons: {out / 'failures.csv'}; the first:")
+        lines += [f"  {f.pdb_id or f.file}: {f.reason}" for f in report.failures[:3]]
+    return "\n".join(lines)
+
+
+def modality_or_unknown(name: str) -> str:
+    """Our name of a kind of complex as an index spells it; `?` where it says nothing sensible."""
+    try:
+        return name_modality(name) if name else "?"
+    except LigareError:
+        return "?"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
