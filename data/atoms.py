@@ -47,7 +47,7 @@ class RawAtoms(NamedTuple):
 
     def take(self, index: np.ndarray) -> "RawAtoms":
         """The atoms with these indices (or this mask)."""
-        return RawAtoms(*(values[index] for values in self[:-1]), self.parents)
+        return self._replace(**{name: getattr(self, name)[index] for name in self._fields[:-1]})
 
 
 @dataclass(frozen=True)
@@ -271,7 +271,7 @@ def _polymer(raw: RawAtoms, residue: np.ndarray, meanings: list[Meaning]) -> np.
 def _tell_acids(
     raw: RawAtoms, residue: np.ndarray, meanings: list[Meaning], kind: np.ndarray, standard: list[str]
 ) -> None:
-    """Tell DNA from RNA, in place, where the residue name leaves it open: by the sugar, else by the rest of the chain."""
+    """Tell DNA from RNA, in place, where the name leaves it open: by the sugar, else by the rest of the chain."""
     open_ones = [i for i, m in enumerate(meanings) if m.base]
     if not open_ones:
         return

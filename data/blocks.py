@@ -152,7 +152,7 @@ def join_blocks(parts: Sequence[Blocks]) -> Blocks:
 
 
 def take_blocks(blocks: Blocks, index: np.ndarray) -> Blocks:
-    """The blocks with these indices, in this order. Torsions of which an end is lost go; the others move what is left."""
+    """The blocks with these indices, in this order. Torsions that lose an end go; the others move what is left."""
     ends = np.cumsum(blocks.block_lengths)
     lengths = blocks.block_lengths[index]
     first = np.repeat(ends[index] - lengths, lengths)

@@ -2,7 +2,7 @@
 around them.
 
 What counts as an interface follows the tables that the project trains on: polymer pairs need 20 atom contacts within
-4.5 Å and 4 residues on each side (3 on that of a peptide or an RNA), ligands 3 residues in contact, ions 2 within 3.5 Å.
+4.5 Å and 4 residues on each side (3 on that of a peptide or an RNA), ligands 3 residues in contact, ions 2 (3.5 Å).
 Common crystallisation additives are no partners, and copies of an interface count once; both are options.
 """
 
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial import cKDTree
 
-from data.interface import Partner
+from data.interface import Partner, in_box
 from data.partners import find_modality, molecules, partner_kind, select_chains
 from data.residues import is_additive
 from data.structure import Structure
@@ -62,9 +62,7 @@ class Contacts(NamedTuple):
 def _contacts(structure: Structure, first: Partner, second: Partner, cutoff: float) -> Contacts:
     a, b = structure.atoms_of(first.residues), structure.atoms_of(second.residues)
     X1, X2 = structure.X[a], structure.X[b]
-    near1 = ((X1 >= X2.min(axis=0) - cutoff) & (X1 <= X2.max(axis=0) + cutoff)).all(axis=1)
-    near2 = ((X2 >= X1.min(axis=0) - cutoff) & (X2 <= X1.max(axis=0) + cutoff)).all(axis=1)
-    a, b = a[near1], b[near2]
+    a, b = a[in_box(X1, X2, cutoff)], b[in_box(X2, X1, cutoff)]
     if not len(a) or not len(b):
         return Contacts(a, b, 0)
     matrix = cKDTree(structure.X[a]).sparse_distance_matrix(cKDTree(structure.X[b]), cutoff, output_type="ndarray")

@@ -102,10 +102,15 @@ def item_of(blocks: Blocks, segments: np.ndarray, *, id: str, modality: str, lab
     )
 
 
+def in_box(X: np.ndarray, other: np.ndarray, margin: float) -> np.ndarray:
+    """[atoms] which of the points X lie in the box around `other`, widened by `margin`."""
+    above = other.min(axis=0) - margin <= X
+    return (above & (other.max(axis=0) + margin >= X)).all(axis=1)
+
+
 def near(X: np.ndarray, other: np.ndarray, cutoff: float) -> np.ndarray:
     """[atoms] which of the points X have one of `other` within `cutoff`."""
-    low, high = other.min(axis=0) - cutoff, other.max(axis=0) + cutoff
-    mask = ((X >= low) & (X <= high)).all(axis=1)  # spares most atoms of a large partner their search
+    mask = in_box(X, other, cutoff)  # spares most atoms of a large partner their search
     if mask.any():
         distance, _ = cKDTree(other).query(X[mask], distance_upper_bound=np.nextafter(cutoff, np.inf))
         mask[mask] = distance <= cutoff

@@ -1,4 +1,4 @@
-"""Which residues an index row means: chains, ligands by code and number, glycans; and what kind of complex they make."""
+"""Which residues an index row means: chains, ligands by code and number, glycans; and what kind of complex it is."""
 
 import re
 
@@ -20,9 +20,17 @@ RESIDUE_NUMBER = re.compile(r"(-?\d+)(?:\.0)?([A-Za-z]?)")  # 301, -4, 52A; 301.
 # Names of complexes as data sets spell them -> ours.
 SPELLINGS = {
     **{name.lower(): name for name in MODALITIES},
-    **{"protein-protein": "PP", "protein-ligand": "PL", "protein-ion": "Pion", "protein-peptide": "Ppeptide"},
-    **{"protein-rna": "PRNA", "protein-dna": "PDNA", "rna-ligand": "RNAL", "dna-ligand": "DNAL"},
-    **{"protein-glycan": "Pglycan", "rna-ion": "RNAion", "dna-ion": "DNAion"},
+    "protein-protein": "PP",
+    "protein-ligand": "PL",
+    "protein-ion": "Pion",
+    "protein-peptide": "Ppeptide",
+    "protein-rna": "PRNA",
+    "protein-dna": "PDNA",
+    "protein-glycan": "Pglycan",
+    "rna-ligand": "RNAL",
+    "dna-ligand": "DNAL",
+    "rna-ion": "RNAion",
+    "dna-ion": "DNAion",
 }
 KIND_NAMES = {AMINO: "protein", DNA: "DNA", RNA: "RNA"}
 COMPLEXES: dict[frozenset[str], str] = {
@@ -57,7 +65,7 @@ def select_chains(structure: Structure, names: str, smiles: str | None = None) -
         StructureError: no such chain (lists those there are), or no polymer in the file.
     """
     chains = structure.chains()
-    wanted = [names] if names in chains else [name for name in re.split("[_,]", names) if name]
+    wanted = [names] if names and names in chains else [name for name in re.split("[_,]", names) if name]
     for name in wanted:
         if name not in chains:
             raise StructureError(f"has no chain {name!r}", structure.path, hint=f"its chains: {listed(chains)}")

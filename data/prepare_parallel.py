@@ -78,9 +78,7 @@ def prepare(
 
 def key_of(chunk: Sequence[Task], root: Path, options: PrepareOptions, vocabulary: Vocabulary) -> str:
     """Hash of everything that the items of some tasks are made of."""
-    names = dict.fromkeys(
-        name for t in chunk for name in (t.path, *(row.ligand_path for row in t.rows or ())) if name
-    )
+    names = dict.fromkeys(name for t in chunk for name in (t.path, *(row.ligand_path for row in t.rows or ())) if name)
     content = {
         "format": [FORMAT, SCHEMA_VERSION],
         "options": asdict(options),

@@ -13,24 +13,27 @@ OTHER, AMINO, DNA, RNA = 0, 1, 2, 3  # kinds of a residue; OTHER is split like a
 WATERS = frozenset("HOH WAT DOD H2O TIP TIP3 TIP4 TP3 SOL SPC MTO".split())
 # Buffers, precipitants and cryoprotectants, besides those of gemmi's table.
 ADDITIVES = frozenset(
-    "GOL EDO PEG PGE PG4 P6G 1PE 2PE PE4 7PE 12P 15P 1PG PEU P33 P4C XPE MPD MRD IPA EOH MOH DMS DMF ACT ACY ACE FMT CIT FLC "
-    "TLA MLI MLA SO4 SO3 PO4 PI PO3 NO3 CO3 BCT CL BR IOD SCN AZI TRS BTB EPE MES HEP BME DTT DTV IMD CAC NH4 DIO PYR UNX UNL"
-    .split()
-)  # fmt: skip
+    (
+        "GOL EDO PEG PGE PG4 P6G 1PE 2PE PE4 7PE 12P 15P 1PG PEU P33 P4C XPE MPD MRD IPA EOH MOH DMS DMF ACT ACY ACE "
+        "FMT CIT FLC TLA MLI MLA SO4 SO3 PO4 PI PO3 NO3 CO3 BCT CL BR IOD SCN AZI TRS BTB EPE MES HEP BME DTT DTV IMD "
+        "CAC NH4 DIO PYR UNX UNL"
+    ).split()
+)
 # Protonation states and other spellings used by simulation programs, which no dictionary holds.
 AMINO_SPELLINGS = {
     **dict.fromkeys("HID HIE HIP HSD HSE HSP HISD HISE HISH".split(), "HIS"),
     **dict.fromkeys("CYX CYM CYSS SEC".split(), "CYS"),
-    **{"ASH": "ASP", "ASPH": "ASP", "GLH": "GLU", "GLUH": "GLU", "LYN": "LYS", "LYSH": "LYS", "PYL": "LYS"},
+    **dict.fromkeys("ASH ASPH".split(), "ASP"),
+    **dict.fromkeys("GLH GLUH".split(), "GLU"),
+    **dict.fromkeys("LYN LYSH PYL".split(), "LYS"),
     "MSE": "MET",
 }
 # Chromophores made of several residues: split like ligands.
 FUSED = frozenset("CRO CR2 CR7 CR8 CRQ CRF CRU CRX CH6 CH7 CFY GYS GYC NRQ NYC PIA SWG MDO XYG IIC".split())
 # Bases by the names of several programs and of PDB files before 2007; the sugar tells which acid it is.
 BASE_SPELLINGS = {
-    **{letter: letter for letter in "ACGTU"},
-    **{"ADE": "A", "GUA": "G", "CYT": "C", "THY": "T", "URA": "U", "URI": "U"},
-    **{"+A": "A", "+C": "C", "+G": "G", "+T": "T", "+U": "U"},
+    **{spelled: letter for letter in "ACGTU" for spelled in (letter, f"+{letter}")},
+    **dict(zip("ADE GUA CYT THY URA URI".split(), "AGCTUU")),
 }
 ACID_SPELLINGS = {
     f"{acid}{base}{end}": f"{acid}{base}"
@@ -57,7 +60,7 @@ class Meaning(NamedTuple):
 
 @lru_cache(maxsize=20_000)
 def meaning_of(name: str, parent: str = "") -> Meaning:
-    """What a residue name means. `parent`: what the file's own dictionary says it is a modification of ("": nothing)."""
+    """What a residue name means. `parent`: what it modifies by the file's own dictionary ("": nothing)."""
     if name in AMINO_ACIDS or name in AMINO_SPELLINGS:
         return Meaning(AMINO, AMINO_SPELLINGS.get(name, name), modified=name == "MSE")
     if name in ACID_SPELLINGS:
@@ -99,7 +102,7 @@ def is_sugar(name: str) -> bool:
 @lru_cache(maxsize=20_000)
 def is_additive(name: str) -> bool:
     """Whether this residue is a common crystallisation additive rather than a partner."""
-    return name in ADDITIVES or gemmi.find_tabulated_residue(name).kind in (gemmi.ResidueKind.BUF, gemmi.ResidueKind.HOH)
+    return name in ADDITIVES or gemmi.find_tabulated_residue(name).kind == gemmi.ResidueKind.BUF
 
 
 # Two-letter elements that atoms of ligands really are, where a file leaves the element out.

@@ -16,15 +16,11 @@ import numpy as np
 
 from configs.errors import StructureError
 from data.atoms import RawAtoms, Residues, clean
+from data.pdb_text import AtomLines, repair_pdb
+from data.vocab import ATOMIC_NUMBER
 
 MAX_BYTES = 2**31  # of text; larger files are refused rather than unpacked
-ATOM_LINE = rb"^(?:ATOM  |HETATM)"
-# An atom line that ends before its z coordinate, holds a blank one, or one with letters or stars in it.
-CUT_LINE = re.compile(ATOM_LINE + rb"[^\n\r]{0,47}\r?$", re.M)
-BLANK_COORDINATE = re.compile(ATOM_LINE + rb"[^\n\r]{24}(?:[^\n\r]{8}){0,2} {8}", re.M)
-ODD_COORDINATE = re.compile(ATOM_LINE + rb"[^\n\r]{24}[\d .+-]{0,23}[^\n\r\d .+-]", re.M)
-# An atom line without an element.
-NO_ELEMENT = re.compile(ATOM_LINE + rb"(?:[^\n\r]{0,70}|[^\n\r]{70} {2}[^\n\r]*)\r?$", re.M)
+DEUTERIUM = 119  # gemmi's number for it
 CIF_START = re.compile(rb"(?:\xef\xbb\xbf)?(?:\s+|#[^\n]*\n)*data_", re.I)
 PDB_RECORD = re.compile(rb"^(?:ATOM  |HETATM|HEADER|CRYST1|MODEL |REMARK|TITLE |COMPND|SEQRES|EXPDTA|TER|END)", re.M)
 
@@ -88,7 +84,7 @@ def read_bytes(path: Path) -> bytes:
         with gzip.open(path) as file:
             content = file.read(MAX_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise StructureError(f"is damaged gzip data: {error}", path, hint="the file is cut off? copy it again") from error
+        raise StructureError(f"is damaged gzip data: {error}", path, hint="cut off? copy it again") from error
     if len(content) > MAX_BYTES:
         raise StructureError(f"unpacks to more than {MAX_BYTES} bytes", path)
     return content
@@ -110,7 +106,7 @@ def _from_file(path: Path, model: int) -> RawAtoms:
 def _from_mmcif(content: bytes, path: Path, model: int) -> RawAtoms:
     try:
         document = gemmi.cif.read_string(content)
-        block = next((b for b in document if b.find_values("_atom_site.Cartn_x")), None)
+        block = next((b for b in document if len(b.find("_atom_site.", ["Cartn_x"]))), None)
         if block is None:
             raise StructureError("holds no table of atoms (_atom_site)", path, hint="a coordinate file is needed")
         read = gemmi.make_structure_from_block(block)
@@ -120,21 +116,14 @@ def _from_mmcif(content: bytes, path: Path, model: int) -> RawAtoms:
     for name, parent in block.find("_chem_comp.", ["id", "mon_nstd_parent_comp_id"]):
         if parent not in (".", "?", "") and "," not in parent:
             parents.setdefault(gemmi.cif.as_string(name), gemmi.cif.as_string(parent))
-    if not block.find_values("_atom_site.type_symbol"):
+    if not len(block.find("_atom_site.", ["type_symbol"])):
         return _from_gemmi(read, path, model, parents, None)
     return _from_gemmi(read, path, model, parents, set())
 
 
 def _from_pdb(content: bytes, path: Path, model: int) -> RawAtoms:
-    for pattern, what in (
-        (CUT_LINE, "is cut off before its coordinates end"),
-        (BLANK_COORDINATE, "lacks a coordinate"),
-        (ODD_COORDINATE, "has a coordinate that is no number"),
-    ):
-        if found := pattern.search(content):
-            line = content[found.start() :].split(b"\n", 1)[0].decode("latin-1").rstrip()
-            number = content.count(b"\n", 0, found.start()) + 1
-            raise StructureError(f"atom {line[12:27].strip()!r} {what}", path, f"line {number}")
+    lines = AtomLines(content)
+    lines.check(path)
     try:
         read = gemmi.read_pdb_string(content)
     except (ValueError, RuntimeError) as refused:
@@ -142,40 +131,7 @@ def _from_pdb(content: bytes, path: Path, model: int) -> RawAtoms:
             read = gemmi.read_pdb_string(repair_pdb(content))
         except (ValueError, RuntimeError):
             raise StructureError(f"is not valid PDB: {_one_line(refused)}", path) from refused
-    lines = re.findall(ATOM_LINE + rb"[^\n]*", content, re.M) if NO_ELEMENT.search(content) else []
-    lacking = {(line[17:20].strip(), line[12:16].strip()) for line in lines if NO_ELEMENT.match(line)}
-    return _from_gemmi(read, path, model, _parents(read), lacking)
-
-
-def repair_pdb(content: bytes) -> bytes:
-    """The lines of a PDB file that say where atoms are, without what some programs write into the last columns.
-
-    Columns 67-76 and the charge (79-80) may hold anything; occupancy and temperature factor become 1 and 0 where they
-    are no numbers. Models are numbered anew and end where the next begins.
-    """
-    lines, models, inside = [], 0, False
-    for line in content.splitlines():
-        record = line[:6]
-        if record in (b"ATOM  ", b"HETATM"):
-            padded = line.ljust(80)
-            occupancy = padded[54:60] if _is_number(padded[54:60]) else b"  1.00"
-            element = padded[76:78] if padded[76:78].strip().isalpha() else b"  "
-            lines.append(padded[:54] + occupancy + b"  0.00".ljust(16) + element + b"  ")
-        elif record.rstrip() == b"MODEL":
-            models += 1
-            lines += [*([b"ENDMDL"] if inside else []), b"MODEL %8d" % models]
-            inside = True
-        elif record == b"ENDMDL" and inside:
-            lines.append(record)
-            inside = False
-        elif record.rstrip() in (b"TER", b"MODRES"):
-            lines.append(line)
-    lines += [b"ENDMDL"] if inside else []
-    return b"\n".join(lines) + b"\n"
-
-
-def _is_number(text: bytes) -> bool:
-    return bool(re.fullmatch(rb"\s*[-+]?\d*\.?\d+\s*", text))
+    return _from_gemmi(read, path, model, _parents(read), lines.without_element())
 
 
 def _one_line(error: Exception) -> str:
@@ -200,7 +156,7 @@ def _from_gemmi(
         raise StructureError("holds no atoms", path)
     mask = numbers == _model_number(numbers[np.sort(starts)], model, path)
 
-    def text(array: np.ndarray) -> np.ndarray:
+    def text(array: Any) -> np.ndarray:
         return np.ascontiguousarray(array[mask]).view("S8")[:, 0]
 
     resname, name = text(flat.residue_names), text(flat.atom_names)
@@ -215,7 +171,7 @@ def _from_gemmi(
         name=name,
         altloc=flat.altlocs[mask].astype(np.uint8),
         occupancy=flat.occ[mask],
-        element=flat.elements[mask].astype(np.uint8),
+        element=np.where(flat.elements[mask] == DEUTERIUM, 1, flat.elements[mask]).astype(np.uint8),
         X=flat.pos[mask],
         hetero=flat.het_flags[mask] == ord("H"),
         element_lacking=unknown,
@@ -243,7 +199,9 @@ def _from_biopython(source: Any, model: int, path: str) -> RawAtoms:
     if not rows:
         raise StructureError("holds no atoms", path)
     chains, resids, icodes, resnames, atoms, heteros = zip(*rows)
-    elements = [gemmi.Element(str(a.element or "X").strip().title()).atomic_number for a in atoms]
+    elements = [
+        ATOMIC_NUMBER.get({"D": "H"}.get(e, e), 0) for e in (str(a.element or "").strip().upper() for a in atoms)
+    ]
     occupancies = [a.get_occupancy() for a in atoms]
     return RawAtoms(
         chain=np.char.strip(np.array(chains)).astype("S8"),
