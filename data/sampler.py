@@ -80,7 +80,9 @@ def even_bounds(bounds: np.ndarray, sizes: np.ndarray, world: int) -> np.ndarray
         if cuts:
             bounds = np.sort(np.concatenate([bounds, cuts]))
         else:
-            bounds = np.delete(bounds, 1 + int(np.argmin(blocks[1:] + blocks[:-1])))
+            excess = (len(bounds) - 1) % world
+            pairs = np.argsort(blocks[1:] + blocks[:-1], kind="stable")
+            return np.delete(bounds, 1 + pairs[:excess])
     return bounds
 
 
@@ -186,8 +188,9 @@ class BatchSampler(Sampler[list[tuple[int, int]]]):
         return (len(self.plan().bounds) - 1) // self.world
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        # Nothing is taken before the first batch: a loader with workers makes an iterator that it never uses.
         start, self.start_batch = self.start_batch, 0
-        return self._batches(self.plan(), self.epoch, start)
+        yield from self._batches(self.plan(), self.epoch, start)
 
     def _batches(self, plan: Plan, epoch: int, start: int) -> Iterator[list[tuple[int, int]]]:
         for batch in range(start * self.world + self.rank, len(plan.bounds) - 1, self.world):

@@ -168,3 +168,10 @@ def test_a_batch_size_or_a_budget_is_needed():
 def test_a_batch_smaller_than_the_number_of_ranks_is_refused():
     with pytest.raises(ConfigError, match=r"--batch_size: must be at least the number of processes \(4\), got 2"):
         BatchSampler(counts(), batch_size=2, world=4)
+
+
+@pytest.mark.parametrize(("n", "world"), [(5, 2), (7, 4), (9, 5), (5, 3)])
+def test_batches_of_single_items_are_joined_when_ranks_need_it(n, world):
+    ranks = all_ranks(world, counts=counts(n), max_blocks=1)
+    assert len({len(rank) for rank in ranks}) == 1
+    assert sorted(index for rank in ranks for batch in rank for index in batch) == list(range(n))
