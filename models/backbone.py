@@ -10,7 +10,7 @@ from data.vocab import ATOM_GLOBAL, GLOBAL, MODALITIES, PUBLISHED_MODALITY
 from models.config import EncoderConfig
 from models.edges import Edges, neighbour_edges
 from models.encoder import Encoded, Encoder, MessagePassing
-from models.graph import Graph, integers, read_graph
+from models.graph import Graph, counted, integers, read_graph
 from models.layers.attention import AttentionPooling, BlockAttention, padded_keys
 
 N_ATOM_TYPES = 121
@@ -22,7 +22,8 @@ class Representation:
 
     Attributes:
         unit_repr: [atoms, H], block_repr: [blocks, H], graph_repr: [graphs, H]; rows of length 1.
-        graph: indices of the batch. atoms, blocks: equivariant features of both levels. atom_edges: edges between atoms.
+        graph: indices of the batch. atoms, blocks: equivariant features of both levels.
+        atom_edges, block_edges: edges of both levels.
     """
 
     unit_repr: Tensor
@@ -129,9 +130,9 @@ class Backbone(nn.Module):
         """[graphs, H] pooled blocks; without the global ones unless they pass messages."""
         owner, lengths, n_slots = graph.graph_of_block, graph.lengths, max(graph.lengths_list, default=0)
         if not self.config.global_message_passing:
-            ordinary = graph.B != GLOBAL
+            ordinary = (graph.B == GLOBAL).long().argsort(stable=True)[: sum(graph.ordinary_list)]
             block_repr, owner, n_slots = block_repr[ordinary], owner[ordinary], max(graph.ordinary_list, default=0)
-            lengths = torch.bincount(owner, minlength=graph.n_graphs)
+            lengths = counted(owner, graph.n_graphs)
         slot = torch.arange(len(owner), device=owner.device) - (lengths.cumsum(0) - lengths)[owner]
         return self.attention_pooling(block_repr, owner, slot, graph.n_graphs, n_slots)
 

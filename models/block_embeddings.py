@@ -14,9 +14,9 @@ from models.layers.mlp import mlp
 class BlockEmbeddingMixer(nn.Module):
     """Mixin in front of a model that derives from Backbone (parity SPEC 7).
 
-    p = pre_projector(vectors);  t <- pre_mixing_ffn([t | p]) on the block features before the cross attention, and the same
-    with `post_...` on the output of the block level. With one size for each segment there are two sets of these networks,
-    named with 0 and 1, and each block goes through those of its own segment; rows stay in place.
+    p = pre_projector(vectors);  t <- pre_mixing_ffn([t | p]) on the block features before the cross attention, and the
+    same with `post_...` on the output of the block level. With one size for each segment there are two sets of these
+    networks, named with 0 and 1, and each block goes through those of its own segment; rows stay in place.
 
     A model without any size behaves as the plain one.
     """

@@ -39,8 +39,8 @@ class DenoiseConfig(EncoderConfig):
     num_masked_block_classes: int | None = None
     """Classes of the masked-block head; null: no such head."""
     snap_centre: bool = True
-    """Vectors of the segment head shorter than 0.001 Å count as zero: the global atom lies at the centre up to rounding, and
-    the direction of a rounding error does not turn with the complex. The published program takes it as it is."""
+    """Vectors of the segment head shorter than 0.001 Å count as zero. The global atom lies at the centre up to rounding
+    and a rounding error does not turn with the complex. The published program takes it for a direction."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ class Edges:
     kind: Tensor  # [slots]
 
     def listed(self) -> tuple[Tensor, Tensor]:
-        """[2, edges] receiver and sender, and [edges] types, in the order of parity SPEC 3. For tests and inspection."""
+        """[2, edges] receiver and sender, and [edges] types, in the order of parity SPEC 3 (for inspection)."""
         slots = self.slots
         real = slice(None) if slots.filled is None else slots.filled
         receiver, sender, kind = slots.receiver[real], slots.sender[real], self.kind[real]
@@ -149,8 +149,10 @@ def lay_out(sets: Sequence[ReceiverSet], n_receivers: int, like: Tensor) -> Edge
     degrees = [len(s.kinds) for s in sets for _ in range(len(s.nodes))]
     n_slots = sum(bucket.n * bucket.degree for bucket in buckets)
     slots = Slots(
-        n_receivers,
-        *(torch.cat([none, *parts]) for parts in (nodes, receiver, sender)),
+        n_receivers=n_receivers,
+        nodes=torch.cat([none, *nodes]),
+        receiver=torch.cat([none, *receiver]),
+        sender=torch.cat([none, *sender]),
         filled=torch.cat(filled) if n_slots > sum(degrees) else None,
         inverse_count=1 / torch.tensor(degrees, dtype=like.dtype, device=like.device),
         buckets=buckets,

@@ -94,7 +94,7 @@ def read_graph(batch: Any, dtype: torch.dtype, unknown_is_special: bool) -> Grap
     missing = [name for name in REQUIRED if field(batch, name) is None]
     if missing:
         raise DataError(f"lacks {', '.join(missing)}", "batch", hint=f"a model needs {', '.join(REQUIRED)}")
-    A, B, block_lengths, segment_ids, lengths = (integers(batch, name) for name in REQUIRED[1:])
+    A, B, block_lengths, segment_ids, lengths = (torch.as_tensor(field(batch, name)).long() for name in REQUIRED[1:])
     X = torch.as_tensor(field(batch, "X")).to(dtype)
     noisy = integers(batch, "noisy_segment")
     n_atoms, n_blocks, n_graphs = len(A), len(B), len(lengths)
@@ -104,6 +104,8 @@ def read_graph(batch: Any, dtype: torch.dtype, unknown_is_special: bool) -> Grap
             f"segment_ids {len(segment_ids)} blocks",
             "batch",
         )
+    if B.device.type == "cpu":  # elsewhere this would ask the device; batches come from `data.collate`
+        _check_sums(lengths, n_blocks, block_lengths, n_atoms)
     graph_of_block = torch.arange(n_graphs, device=B.device).repeat_interleave(lengths, output_size=n_blocks)
     block_of_atom = torch.arange(n_blocks, device=B.device).repeat_interleave(block_lengths, output_size=n_atoms)
     special = B == GLOBAL
@@ -111,8 +113,8 @@ def read_graph(batch: Any, dtype: torch.dtype, unknown_is_special: bool) -> Grap
         special = special | (B == UNKNOWN)
     keys = (graph_of_block * 2 + segment_ids) * 2 + special
     atom_keys = keys[block_of_atom]
-    asked = [torch.bincount(key, minlength=4 * n_graphs) for key in (atom_keys, keys)]
-    n_ordinary = torch.bincount(graph_of_block[B != GLOBAL], minlength=n_graphs)
+    asked = [counted(key, 4 * n_graphs) for key in (atom_keys, keys)]
+    n_ordinary = torch.zeros_like(lengths).index_add_(0, graph_of_block, (B != GLOBAL).long())
     asked += [lengths, n_ordinary, _torsions_per_graph(batch, lengths)]
     asked += [] if noisy is None else [noisy]
     numbers = torch.cat(asked).tolist()
@@ -126,9 +128,21 @@ def read_graph(batch: Any, dtype: torch.dtype, unknown_is_special: bool) -> Grap
     return Graph(*indices, atoms, blocks, *lists)
 
 
+def counted(index: Tensor, size: int) -> Tensor:
+    """[size] how often each number occurs (as torch.bincount, which asks the device for the largest)."""
+    return index.new_zeros(size).index_add_(0, index, torch.ones_like(index))
+
+
+def _check_sums(lengths: Tensor, n_blocks: int, block_lengths: Tensor, n_atoms: int) -> None:
+    if int(lengths.sum()) != n_blocks:
+        raise DataError(f"lengths sum to {int(lengths.sum())}, but there are {n_blocks} blocks", "batch")
+    if int(block_lengths.sum()) != n_atoms:
+        raise DataError(f"block_lengths sum to {int(block_lengths.sum())}, but there are {n_atoms} atoms", "batch")
+
+
 def _torsions_per_graph(batch: Any, lengths: Tensor) -> Tensor:
     owner = integers(batch, "tor_batch")
-    return torch.zeros_like(lengths) if owner is None else torch.bincount(owner, minlength=len(lengths))
+    return torch.zeros_like(lengths) if owner is None else counted(owner, len(lengths))
 
 
 def _by_set(counts: list[int]) -> list[list[list[int]]]:

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.graph import counted
+
 
 def squared_error(prediction: Tensor, target: Tensor) -> Tensor:
     """Mean squared error over all elements; zero for none."""
@@ -21,9 +23,9 @@ def torsion_loss(prediction: Tensor, target: Tensor, graph: Tensor, n_graphs: in
         prediction, target: [bonds]. graph: [bonds] graph of each bond.
     """
     total = prediction.new_zeros(n_graphs).index_add(0, graph, (prediction - target).square())
-    count = torch.bincount(graph, minlength=n_graphs)
-    counted = count.flip(0).cummax(0).values.flip(0).gt(0).sum()
-    return (total / count.clamp(min=1)).sum() / counted.clamp(min=1)
+    count = counted(graph, n_graphs)
+    n_counted = count.flip(0).cummax(0).values.flip(0).gt(0).sum()
+    return (total / count.clamp(min=1)).sum() / n_counted.clamp(min=1)
 
 
 def atom_loss(prediction: Tensor, target: Tensor, noised: Tensor, graph: Tensor, n_graphs: int) -> Tensor:

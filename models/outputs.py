@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from models.backbone import Representation
+from models.layers.slots import Slots
 
 
 @dataclass
@@ -45,7 +47,7 @@ class DenoiseOutput(PredictionOutput):
 
     Attributes:
         pred_translation, pred_rotation: [graphs, 3] scaled; `..._raw` before scaling, `..._scale` [graphs, 1].
-        pred_torsion: [bonds]. torsion_edges: [2, pairs] bond and atom of every neighbour used.
+        pred_torsion: [bonds]. torsion_slots: the neighbours used, as laid out.
         pred_atom: [atoms, 3] scaled, pred_atom_raw before, atom_scale [blocks, 1].
         masked_logits: [masked, classes].
     """
@@ -57,11 +59,17 @@ class DenoiseOutput(PredictionOutput):
     pred_rotation_raw: Tensor | None = None
     rotation_scale: Tensor | None = None
     pred_torsion: Tensor | None = None
-    torsion_edges: Tensor | None = None
+    torsion_slots: Slots | None = field(default=None, repr=False)
     pred_atom: Tensor | None = None
     pred_atom_raw: Tensor | None = None
     atom_scale: Tensor | None = None
     masked_logits: Tensor | None = None
+
+    @property
+    def torsion_edges(self) -> Tensor | None:
+        """[2, pairs] bond and atom of every neighbour that the torsion head used."""
+        slots = self.torsion_slots
+        return None if slots is None else torch.stack([slots.receiver, slots.sender])[:, slots.filled]
 
     @property
     def pred_blocks(self) -> Tensor | None:

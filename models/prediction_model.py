@@ -30,8 +30,8 @@ class PredictionModel(Backbone):
         """The model's output for a batch.
 
         Args:
-            batch: mapping or torch-geometric batch. The published keyword form works too: `model(Z=, B=, A=, ...)`, with Z
-                for the coordinates.
+            batch: mapping or torch-geometric batch. The published keyword form works too: `model(Z=, B=, A=, ...)`,
+                with Z for the coordinates.
         """
         if batch is None:
             batch = {{"Z": "X"}.get(name, name): value for name, value in entries.items()}

@@ -1,10 +1,10 @@
 """The pretraining model: undo the noise, name the masked blocks."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from configs.errors import DataError
 from models.backbone import Representation
@@ -25,9 +25,9 @@ class Terms:
 
     terms: dict[str, Tensor] = field(default_factory=dict)
     weights: dict[str, float] = field(default_factory=dict)
-    predictions: dict[str, Tensor] = field(default_factory=dict)
+    predictions: dict[str, Any] = field(default_factory=dict)
 
-    def add(self, name: str, weight: float, loss: Tensor, base: Tensor, **predictions: Tensor) -> None:
+    def add(self, name: str, weight: float, loss: Tensor, base: Tensor, **predictions: Any) -> None:
         self.terms |= {f"{name}_loss": loss, f"{name}_base": base.detach()}
         self.weights[name] = weight
         self.predictions |= predictions
@@ -48,6 +48,9 @@ class DenoisePretrainModel(PredictionModel):
 
     Config: type = DenoiseConfig
     config: DenoiseConfig
+    top_scale_noise_ffn: nn.Sequential
+    top_translation_scale_ffn: nn.Sequential
+    top_rotation_scale_ffn: nn.Sequential
 
     def __init__(self, config: DenoiseConfig) -> None:
         super().__init__(config)
@@ -63,6 +66,11 @@ class DenoisePretrainModel(PredictionModel):
 
     def make_bottom(self, config: Any) -> NoiseHeads:
         return NoiseHeads(config)
+
+    @property
+    def heads(self) -> NoiseHeads:
+        """The atom level with its noise heads."""
+        return cast(NoiseHeads, self.encoder.encoder)
 
     def predict(self, batch: Any, found: Representation) -> DenoiseOutput:
         """Losses and predictions of an encoded batch.
@@ -90,14 +98,15 @@ class DenoisePretrainModel(PredictionModel):
     def add_segment_noise(self, done: Terms, batch: Any, found: Representation) -> None:
         """Translation and rotation of the noised segment."""
         needed(batch, "noisy_segment")
-        translation, rotation = self.encoder.encoder.segment_noise(found.atoms, found.graph)
+        translation, rotation = self.heads.segment_noise(found.atoms, found.graph)
         if self.config.translation_noise:
             scale = self.top_translation_scale_ffn(found.graph_repr)
             target = -needed(batch, "tr_score").to(scale)
             loss = squared_error(needed(batch, "tr_eps").to(scale)[:, None] * scale * translation, target)
             done.add(
                 *("translation", self.config.translation_weight, loss, squared_error(0 * target, target)),
-                pred_translation=scale * translation, pred_translation_raw=translation,
+                pred_translation=scale * translation,
+                pred_translation_raw=translation,
                 translation_scale=scale,
             )
         if self.config.rotation_noise:
@@ -106,7 +115,8 @@ class DenoisePretrainModel(PredictionModel):
             done.add(
                 *("rotation", self.config.rotation_weight),
                 *(squared_error(scale * rotation, target), squared_error(0 * target, target)),
-                pred_rotation=scale * rotation, pred_rotation_raw=rotation,
+                pred_rotation=scale * rotation,
+                pred_rotation_raw=rotation,
                 rotation_scale=scale,
             )
 
@@ -118,20 +128,20 @@ class DenoisePretrainModel(PredictionModel):
             bonds, owner, target = graph.A.new_zeros(2, 0), graph.A.new_zeros(0), like.new_zeros(0)
         else:
             bonds, target = needed(batch, "tor_edges").long(), needed(batch, "tor_score").to(like)
-        prediction, slots = self.encoder.encoder.torsion_noise(found.atoms, graph, bonds)
+        prediction, slots = self.heads.torsion_noise(found.atoms, graph, bonds)
         done.add(
             *("torsion", self.config.torsion_weight),
             torsion_loss(prediction, target, owner, graph.n_graphs),
             torsion_loss(torch.zeros_like(target), target, owner, graph.n_graphs),
             pred_torsion=prediction,
-            torsion_edges=torch.stack([slots.receiver, slots.sender])[:, slots.filled],
+            torsion_slots=slots,
         )
 
     def add_atom_noise(self, done: Terms, batch: Any, found: Representation) -> None:
         """Gaussian noise of the atoms of the noised segment."""
         graph, level = found.graph, found.graph.atoms
         kinds = self.edge_embedding_bottom.weight
-        raw = self.encoder.encoder.atom_noise(found.atoms, graph, found.atom_edges, kinds)
+        raw = self.heads.atom_noise(found.atoms, graph, found.atom_edges, kinds)
         scale = self.top_scale_noise_ffn(found.block_repr)
         target = needed(batch, "atom_score").to(raw)
         noised = level.segment == needed(batch, "noisy_segment").long()[level.graph]

@@ -1,8 +1,9 @@
 """Attention from blocks to their atoms, and among the blocks of a graph (parity SPEC 4.8), in three padding modes.
 
-`masked`: padding never takes part. `own`: each graph is padded as if alone in its batch. `batch`: padded over the batch,
-as the published program does. n identical padded keys add n exp(score of the padded key) to a softmax denominator and
-the padded value, weighted alike, to the sum; so padding is counted, not stored (except for pooling under `batch`).
+`masked`: padding never takes part. `own`: each graph is padded as if alone in its batch. `batch`: padded over the
+batch, as the published program does. n identical padded keys add n exp(score of the padded key) to a softmax
+denominator and the padded value, weighted alike, to the sum; so padding is counted, not stored (except for pooling
+under `batch`).
 """
 
 import torch
@@ -35,8 +36,7 @@ class BlockAttention(nn.Module):
             takes_part: [atoms] whether an atom is a key.
             padded: [blocks] number of padded keys that each block sees.
         """
-        n, width = blocks.shape
-        split = (HEADS, width // HEADS)
+        split = (HEADS, blocks.shape[1] // HEADS)
         query = self.query_proj(blocks).unflatten(1, split) * split[1] ** -0.5
         key, value = self.key_proj(atoms).unflatten(1, split), self.value_proj(atoms).unflatten(1, split)
         score = (query[block_of_atom] * key).sum(2).masked_fill(~takes_part[:, None], -torch.inf)  # [atoms, heads]

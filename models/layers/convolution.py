@@ -1,6 +1,6 @@
 """One message-passing convolution: a network makes the weights of a tensor product from what an edge knows."""
 
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from models.layers.norm import EquivariantNorm
 from models.layers.paths import TensorProductPaths
 from models.layers.slots import Slots
 
-Part = Literal["edge", "receiver", "sender"]
+Part = tuple[Literal["edge", "receiver", "sender"], int]
 
 
 class Convolution(nn.Module):
@@ -29,7 +29,7 @@ class Convolution(nn.Module):
         space_in: FeatureSpace,
         filters: tuple[tuple[int, int], ...],
         space_out: FeatureSpace,
-        parts: tuple[tuple[Part, int], ...],
+        parts: tuple[Part, ...],
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Convolution(nn.Module):
             filters: [slots, filter width] harmonics. attributes: [slots, edge part] of the weight network's input.
             receiver: [receivers, receiver part]. sender: [senders, sender part].
         """
-        first, second = self.fc[0], self.fc[3]
+        first, second = cast(nn.Linear, self.fc[0]), cast(nn.Linear, self.fc[3])
         columns = dict(
             zip((name for name, _ in self.parts), first.weight.split([n for _, n in self.parts], 1), strict=True)
         )

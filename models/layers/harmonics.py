@@ -44,7 +44,7 @@ def spherical_harmonics(vectors: Tensor) -> Tensor:
 class AxisFilter(nn.Module):
     """Product of the harmonics of an edge with the l = 2 harmonics of a bond axis (parity SPEC 5, torsion).
 
-    The parts, in order, are those of `PARTS`: the degree of the edge's factor, degree and parity of the product. Each is
+    The parts, in order, are those of `PARTS` (degree of the edge's factor; degree and parity of the product). Each is
 
         sqrt(2l+1) * sum_ij C[a, 2, l][i, j, c] Y_a[i] Y_2[j].
     """

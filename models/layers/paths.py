@@ -37,7 +37,8 @@ class TensorProductPaths:
 
     The work is done in two steps. `coupling` makes a small matrix an edge and degree, [rows, 2 l1 + 1], that turns the
     input group [2 l1 + 1, channels] into coupled features [rows, channels]; rows are the components of all (filter,
-    l3). An output then takes `pieces` of them side by side: [2 l3 + 1, n], to be multiplied with weights [n, channels out].
+    l3). An output then takes `pieces` of them side by side: [2 l3 + 1, n], to be multiplied with weights
+    [n, channels out].
     """
 
     def __init__(self, space_in: FeatureSpace, filters: Sequence[tuple[int, int]], space_out: FeatureSpace) -> None:
@@ -86,9 +87,12 @@ class TensorProductPaths:
         return self._tables[key]
 
     def pack(self, weight: Tensor, bias: Tensor) -> list[Tensor]:
-        """Weights of the last layer of the weight network [weight_numel, hidden] -> for each output [n * (hidden+1), channels].
+        """For each output [n * (hidden + 1), channels] weights, from those of the weight network's last layer.
 
         Rows run over (input channel, hidden unit); the bias is one more hidden unit. Scales are multiplied in.
+
+        Args:
+            weight: [weight_numel, hidden]. bias: [weight_numel].
         """
         packed = []
         hidden = weight.shape[1]
