@@ -60,11 +60,11 @@ def chain_of(
 
 
 def dimer() -> list[str]:
-    """Two chains of 6 residues, 7 Å apart, with a zinc ion and a glycerol between them."""
+    """Two chains of 6 residues, in contact, with a zinc ion between them."""
     return [
         *chain_of("SER", 6, "A", SER),
-        atom("ZN", "ZN", "A", 301, (5.0, 4.5, 1.5), element="ZN", hetero=True),
-        *chain_of("LYS", 6, "B", LYS, shift=(0, 10.0, 0)),
+        atom("ZN", "ZN", "A", 301, (5.0, 4.4, 1.5), element="ZN", hetero=True),
+        *chain_of("LYS", 6, "B", LYS, shift=(0, 7.0, 0)),
     ]
 
 

@@ -1,0 +1,211 @@
+"""From an index or a folder to shards: order, faults, interruption, any number of processes."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from structure_texts import LYS, SER, chain_of, dimer, residue, write
+
+from configs.errors import DataError
+from data.index import rows_of_index, structure_files
+from data.prepare import PrepareOptions, tasks_of_rows
+from data.prepare_parallel import FILES_A_PART, PARTS, prepare
+from data.shards import ShardReader
+from scripts.process_pdbs import main
+
+ROOT = Path(__file__).parents[2]
+HEADER = "pdb_id,pdb_path,chain1,chain2,lig_code,lig_smiles,lig_resi,label,group"
+
+
+def index(folder: Path, rows: list[str], header: str = HEADER) -> Path:
+    path = folder / "index.csv"
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+def good_index(folder: Path, n: int = 3) -> Path:
+    for i in range(n):
+        lines = chain_of("SER", 4, "A", SER) + chain_of("LYS", 3 + i % 4, "B", LYS, shift=(0, 7, 0))
+        write(folder / f"s{i}.pdb", lines)
+    # Rows of one file are apart, so order by file is not order by row.
+    rows = [f"a{i},s{i}.pdb,A,B,,,,{i}.5,g{i}" for i in range(n)] + [f"b{i},s{i}.pdb,B,A,,,,," for i in range(n)]
+    return index(folder, rows)
+
+
+def process(path: Path, out: Path, *options: str) -> int:
+    return main(["--data_index_file", str(path), "--out_path", str(out), *options])
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+def test_items_come_in_the_order_of_the_index(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert process(good_index(tmp_path), tmp_path / "out") == 0
+    reader = ShardReader(tmp_path / "out")
+    assert reader.ids == ["a0", "a1", "a2", "b0", "b1", "b2"]
+    assert reader.counts["label"][:3].tolist() == [0.5, 1.5, 2.5]
+    assert reader.groups == ["g0", "g1", "g2", "", "", ""]
+    assert "PP" in capsys.readouterr().out
+    assert not (tmp_path / "out" / PARTS).exists()
+
+
+def test_any_number_of_processes_gives_the_same_bytes(tmp_path: Path) -> None:
+    path = good_index(tmp_path, FILES_A_PART * 2 + 3)
+    assert process(path, tmp_path / "one") == process(path, tmp_path / "two", "--n_jobs", "2") == 0
+    assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "two")
+
+
+def test_refused_rows_are_listed_with_reasons(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good_index(tmp_path, 1)
+    write(tmp_path / "far.pdb", residue("SER", 1, SER) + residue("SER", 1, SER, "B", (50, 0, 0)))
+    (tmp_path / "cut.pdb").write_text("\n".join(dimer())[:1000])
+    bad = ["far,far.pdb,A,B,,,,,", "gone,gone.pdb,A,B,,,,,", "cut,cut.pdb,A,B,,,,,", "chain,s0.pdb,A,Z,,,,,"]
+    assert process(index(tmp_path, [*bad, "good,s0.pdb,A,B,,,,,"]), tmp_path / "out") == 0
+    with open(tmp_path / "out" / "failures.csv", newline="") as file:
+        failures = {row["pdb_id"]: row for row in csv.DictReader(file)}
+    assert list(failures) == ["far", "gone", "cut", "chain"]
+    assert (failures["far"]["file"], failures["far"]["row"]) == ("far.pdb", "2")
+    assert "the closest are" in failures["far"]["reason"]
+    assert "no such file" in failures["gone"]["reason"]
+    assert "cut.pdb, line 13: atom" in failures["cut"]["reason"]
+    assert "its chains: A, B" in failures["chain"]["reason"]
+    assert ShardReader(tmp_path / "out").ids == ["good"]
+    assert "failures.csv" in capsys.readouterr().out
+
+
+def test_each_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import data.prepare
+
+    seen = []
+    original = data.prepare.read_structure
+    monkeypatch.setattr(data.prepare, "read_structure", lambda path, model: seen.append(path) or original(path, model))
+    assert process(good_index(tmp_path), tmp_path / "out") == 0
+    assert len(seen) == 3
+
+
+def test_a_killed_run_is_continued_and_ends_the_same(tmp_path: Path) -> None:
+    path = good_index(tmp_path, FILES_A_PART * 6)
+    command = [
+        sys.executable,
+        "scripts/process_pdbs.py",
+        "--data_index_file",
+        str(path),
+        "--out_path",
+        str(tmp_path / "out"),
+    ]
+    running = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    parts = tmp_path / "out" / PARTS
+    deadline = time.monotonic() + 60
+    while not list(parts.glob("*/manifest.json")) and running.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.001)
+    running.send_signal(signal.SIGKILL)
+    assert running.wait() == -signal.SIGKILL, "it finished before it could be killed"
+    with pytest.raises(DataError, match="is not a data set"):
+        ShardReader(tmp_path / "out")
+    assert list(parts.glob("*/manifest.json"))
+    assert process(path, tmp_path / "out") == 0
+    process(path, tmp_path / "whole")
+    assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "whole")
+
+
+def test_complete_parts_are_kept_and_stale_ones_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import data.prepare_parallel as parallel
+
+    path = good_index(tmp_path, FILES_A_PART + 2)
+    rows, made = tasks_of_rows(rows_of_index(path)), []
+    original = parallel.make_part
+
+    def interrupted(chunk, root, folder, key, options):
+        if folder.name.endswith("1") and not made:
+            raise KeyboardInterrupt
+        made.append(folder.name)
+        return original(chunk, root, folder, key, options)
+
+    monkeypatch.setattr(parallel, "make_part", lambda *a: original(*a) if a[2].name.endswith("0") else interrupted(*a))
+    with pytest.raises(KeyboardInterrupt):
+        prepare(rows, tmp_path, tmp_path / "out", PrepareOptions(), progress=False)
+    made.append("resumed")
+    monkeypatch.setattr(parallel, "make_part", interrupted)
+    prepare(rows, tmp_path, tmp_path / "out", PrepareOptions(), progress=False)
+    assert made == ["resumed", "part-000001"]
+
+
+def test_a_finished_run_is_not_repeated_and_other_options_are_refused(tmp_path: Path) -> None:
+    path = good_index(tmp_path)
+    assert process(path, tmp_path / "out") == 0
+    before = bytes_of(tmp_path / "out")
+    assert process(path, tmp_path / "out") == 0
+    assert process(path, tmp_path / "out", "--cutoff", "6") == 2
+    assert bytes_of(tmp_path / "out") == before
+
+
+def test_a_folder_needs_no_index(tmp_path: Path) -> None:
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    write(tmp_path / "in" / "one.pdb", dimer())
+    write(tmp_path / "in" / "deep" / "two.ent", dimer())
+    (tmp_path / "in" / "notes.txt").write_text("no structure")
+    assert main(["--structures", str(tmp_path / "in"), "--out_path", str(tmp_path / "out")]) == 0
+    assert {name[:3] for name in ShardReader(tmp_path / "out").ids} == {"one", "two"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"index.csv: is empty"),
+        (HEADER, r"index.csv: has no rows"),
+        (
+            "pdb_id,chain1,chain2\nx,A,B",
+            r"index.csv: lacks the column 'pdb_path' \(its columns: pdb_id, chain1, chain2\)",
+        ),
+        ("pdb_id,pdb_path,chain1\nx,y,A", "lacks the column 'chain2'"),
+        (HEADER + "\na,b", r"index.csv, line 2: has 2 values for 9 columns"),
+    ],
+)
+def test_a_faulty_index_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "index.csv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        rows_of_index(tmp_path / "index.csv")
+    assert process(tmp_path / "index.csv", tmp_path / "out") == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_index_or_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none.csv: no such file"):
+        rows_of_index(tmp_path / "none.csv")
+    with pytest.raises(DataError, match="no such file or folder"):
+        structure_files(tmp_path / "none")
+    with pytest.raises(DataError, match="holds no structure files"):
+        structure_files(tmp_path)
+
+
+def test_bad_options_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = good_index(tmp_path)
+    for option, value in (("--cutoff", "-1"), ("--n_jobs", "0"), ("--model", "-2")):
+        assert process(path, tmp_path / "out", option, value) == 2
+        assert f"{option}: must be" in capsys.readouterr().err
+    assert process(path, tmp_path / "out", "--vocabulary", "PS_1") == 2
+    assert "no such vocabulary" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_made_is_a_failure_with_reasons(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert process(index(tmp_path, ["x,gone.pdb,A,B,,,,,"]), tmp_path / "out") == 2
+    assert "no interface could be made" in capsys.readouterr().err
+    assert "no such file" in (tmp_path / "out" / "failures.csv").read_text()
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_sodium_is_not_a_missing_value_and_ids_become_unique(tmp_path: Path) -> None:
+    rows = rows_of_index(index(tmp_path, ["x,a.pdb,A,A,NA,,301,,", "x,a.pdb,A,A,NA,,302,,"]))
+    assert [(row.pdb_id, row.lig_code, row.line) for row in rows] == [("x", "NA", 2), ("x_2", "NA", 3)]
+
+
+def test_other_spellings_of_the_columns_are_known(tmp_path: Path) -> None:
+    rows = rows_of_index(index(tmp_path, ["x,a.pdb,A,B,7A"], "id,path,chains1,chains2,lig_resid"))
+    assert (rows[0].pdb_id, rows[0].pdb_path, rows[0].chain2, rows[0].lig_resi) == ("x", "a.pdb", "B", "7A")
