@@ -164,32 +164,36 @@ def test_a_ligand_falls_into_fragments(tmp_path: Path) -> None:
 
 
 WRONG: dict[str, tuple[dict[str, str], type[LigareError], str]] = {
-    "chain": (dict(chain1="A", chain2="Q"), StructureError, r"x.pdb: has no chain 'Q' \(its chains: A, B\)"),
+    "chain": ({"chain1": "A", "chain2": "Q"}, StructureError, r"x.pdb: has no chain 'Q' \(its chains: A, B\)"),
     "ligand": (
-        dict(chain1="A", chain2="A", lig_code="STI"),
+        {"chain1": "A", "chain2": "A", "lig_code": "STI"},
         StructureError,
         r"has no ligand STI in chain A \(its ligands: ZN 301 in chain A\)",
     ),
-    "ligand number": (dict(chain1="A", chain2="A", lig_code="ZN", lig_resi="7"), StructureError, "has no ligand ZN 7"),
+    "ligand number": (
+        {"chain1": "A", "chain2": "A", "lig_code": "ZN", "lig_resi": "7"},
+        StructureError,
+        "has no ligand ZN 7",
+    ),
     "number": (
-        dict(chain1="A", chain2="A", lig_code="ZN", lig_resi="x"),
+        {"chain1": "A", "chain2": "A", "lig_code": "ZN", "lig_resi": "x"},
         DataError,
         "lig_resi: 'x' is no residue number",
     ),
     "smiles": (
-        dict(chain1="A", chain2="A", lig_code="ZN", lig_smiles="C(("),
+        {"chain1": "A", "chain2": "A", "lig_code": "ZN", "lig_smiles": "C(("},
         StructureError,
         r"chain A residue 301 ZN: the SMILES 'C\(\(' can't be parsed",
     ),
-    "same": (dict(chain1="A", chain2="A"), InterfaceError, "chain A and chain A share residues"),
-    "none": (dict(chain1="A"), DataError, "chain2: names no second partner"),
-    "label": (dict(chain1="A", chain2="B", label="tight"), DataError, "label: 'tight' is no number"),
+    "same": ({"chain1": "A", "chain2": "A"}, InterfaceError, "chain A and chain A share residues"),
+    "none": ({"chain1": "A"}, DataError, "chain2: names no second partner"),
+    "label": ({"chain1": "A", "chain2": "B", "label": "tight"}, DataError, "label: 'tight' is no number"),
     "modality": (
-        dict(chain1="A", chain2="B", modality="protein-cheese"),
+        {"chain1": "A", "chain2": "B", "modality": "protein-cheese"},
         DataError,
         "unknown modality 'protein-cheese'",
     ),
-    "ligand file": (dict(chain1="A", ligand_path="none.sdf"), StructureError, r"none.sdf"),
+    "ligand file": ({"chain1": "A", "ligand_path": "none.sdf"}, StructureError, r"none.sdf"),
 }
 
 

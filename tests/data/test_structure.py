@@ -157,7 +157,7 @@ def test_standard_residues_in_hetatm_records_are_polymer_only_when_bonded(tmp_pa
 
 
 def test_repeated_atoms_are_removed_but_ligands_may_repeat_names(tmp_path: Path) -> None:
-    lines = residue("SER", 1, SER) + [atom("CB", "SER", xyz=(8, 8, 8))]
+    lines = [*residue("SER", 1, SER), atom("CB", "SER", xyz=(8, 8, 8))]
     lines += [atom("C", "UNK", number=5, xyz=(i * 1.5, 9, 9), hetero=True) for i in (0, 1, 2, 2)]
     found = read(tmp_path, lines)
     assert np.diff(found.starts).tolist() == [6, 3]
