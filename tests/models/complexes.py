@@ -46,7 +46,10 @@ def targets(batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, T
     segment = int(batch["segment_ids"].max()) if torch.rand((), generator=generator) < 0.5 else 0
     of_atom = batch["segment_ids"].repeat_interleave(batch["block_lengths"])
     chosen = ((of_atom == segment) & (batch["A"] != 2)).nonzero()[:, 0]
-    bonds = torch.stack([chosen[:3], chosen[-3:]])
+    away = torch.cdist(batch["X"][chosen[:3]], batch["X"][chosen])
+    away[away == 0] = torch.inf
+    # Both ends of a bond are equally far from its middle, so they have to be among the k nearest atoms, as in molecules.
+    bonds = torch.stack([chosen[:3], chosen[away.argmin(1)]])
     masked = torch.zeros(n_blocks, dtype=torch.bool)
     masked[1] = True
     return {

@@ -1,4 +1,4 @@
-"""Turning, shifting or mirroring a complex changes no embedding; vectors turn with it."""
+"""Turning or shifting a complex changes no embedding, vectors turn with it, and a mirror acts on each parity as it must."""
 
 import pytest
 import torch
@@ -6,14 +6,17 @@ from complexes import as_double, joined, moved, rotation, small_config, some_com
 from torch import Tensor
 
 from models import DenoisePretrainModel
+from models.layers.irreps import space_of_layer
 
 MIRROR = torch.diag(torch.tensor([1.0, -1, 1], dtype=torch.float64))
 CASES = {
     "rotation": (rotation(1), (0.0, 0.0, 0.0)),
     "translation": (torch.eye(3, dtype=torch.float64), (7.0, -3.0, 2.0)),
-    "reflection": (MIRROR, (0.0, 0.0, 0.0)),
-    "rotation, reflection and translation": (rotation(2) @ MIRROR, (-1.0, 2.0, 3.0)),
+    "both": (rotation(2), (-1.0, 2.0, 3.0)),
 }
+PRECISIONS = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+SCALARS = ("unit_repr", "block_repr", "graph_repr", "masked_logits", "translation_scale", "atom_scale", "pred_torsion")
+VECTORS = ("pred_translation", "pred_rotation", "pred_atom")
 
 
 @pytest.fixture(scope="module")
@@ -28,21 +31,34 @@ def close(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found, expected, atol=tolerance, rtol=0)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@PRECISIONS
 @pytest.mark.parametrize("case", CASES)
 def test_scalars_stay_and_vectors_turn(model: DenoisePretrainModel, case: str, dtype: torch.dtype) -> None:
     turn, shift = CASES[case]
     batch = as_double(joined(some_complexes(3)))
     model = model.to(dtype)
     before, after = model.infer(batch), model.infer(moved(batch, turn, shift))
-    proper = float(torch.linalg.det(turn))
-    turn = turn.to(dtype)
-    for name in ("unit_repr", "block_repr", "graph_repr", "masked_logits", "translation_scale", "atom_scale"):
+    for name in SCALARS:
         close(getattr(after, name), getattr(before, name))
-    if proper > 0:  # a mirror swaps the true vectors (1o) and the axial ones (1e) of the sum
-        for name in ("pred_translation", "pred_rotation", "pred_atom"):
-            close(getattr(after, name), getattr(before, name) @ turn.T)
-        close(after.pred_torsion, before.pred_torsion)
+    for name in VECTORS:
+        close(getattr(after, name), getattr(before, name) @ turn.to(dtype).T)
+
+
+@PRECISIONS
+@pytest.mark.parametrize("turn", [MIRROR, rotation(3) @ MIRROR], ids=["reflection", "reflection and rotation"])
+def test_a_mirror_acts_on_each_parity(model: DenoisePretrainModel, turn: Tensor, dtype: torch.dtype) -> None:
+    """True scalars (0e) stay, pseudoscalars (0o) change sign, vectors (1o) turn, axial vectors (1e) turn and change sign."""
+    batch = as_double(joined(some_complexes(3)))
+    model, turn = model.to(dtype), turn.to(dtype)
+    before, after = (model.infer(b).representation.atoms.features for b in (batch, moved(batch, turn)))
+    space = space_of_layer(model.config.atom_hidden_size, model.config.n_layers)
+    for number, block in enumerate(space.blocks):
+        old, new = space.block_of(before, number), space.block_of(after, number)
+        assert old.abs().max() > 1e-3
+        if block.l == 0:
+            close(new, old * block.p)
+        if block.l == 1:
+            close(new, -block.p * torch.einsum("ij,njc->nic", turn, old))
 
 
 def test_the_prediction_of_a_mirrored_complex_differs(model: DenoisePretrainModel) -> None:

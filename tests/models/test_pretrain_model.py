@@ -145,18 +145,18 @@ def test_torsion_neighbours_are_the_nearest_or_the_first() -> None:
 
 def test_eight_complexes_can_be_learnt_by_heart() -> None:
     generator = torch.Generator().manual_seed(0)
-    batch = joined([complex_of(generator, (3, 3), 3) for _ in range(8)])
+    batch = joined([complex_of(generator, (3, 2), 2) for _ in range(8)])
     for name in ("tr_score", "rot_score"):
         batch[name] = 0.5 * batch[name]
     batch["tr_eps"] = torch.ones(8)
     torch.manual_seed(0)
-    off = {"atom_noise": False, "n_layers": 3, "k_neighbors": 3}
+    off = {"atom_noise": False, "n_layers": 2, "k_neighbors": 3}
     model = DenoisePretrainModel(small_config(**off))
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
     first = model(batch).loss.item()
-    for _ in range(150):
+    for _ in range(100):
         optimiser.zero_grad()
         loss = model(batch).loss
         loss.backward()
         optimiser.step()
-    assert loss.item() < 0.2 * first
+    assert loss.item() < 0.3 * first
