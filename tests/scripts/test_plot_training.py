@@ -1,0 +1,50 @@
+"""Curves of runs."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from scripts.plot_training import curve, main, named, panels, read_history
+
+
+def write_run(folder: Path, epochs: int = 3) -> Path:
+    folder.mkdir(parents=True)
+    lines = []
+    for epoch in range(epochs):
+        parts = {"loss": 3.0 - epoch, "torsion_loss": 1.0 / (epoch + 1), "torsion_base": 1.0, "masked_accuracy": 0.1}
+        lines.append({"event": "step", "epoch": epoch, "step": 5 * epoch + 5, "lr": 1e-3, "train": parts})
+        valid = parts | {"masked_majority_rate": 0.05}
+        lines.append(
+            {"event": "epoch", "epoch": epoch, "step": 5 * epoch + 5, "lr": 1e-3, "train": parts, "valid": valid}
+        )
+    (folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def test_one_and_several_runs_are_drawn(tmp_path: Path) -> None:
+    one, two = write_run(tmp_path / "a" / "version_0"), write_run(tmp_path / "b" / "version_0", epochs=5)
+    assert main([str(one), str(two), "--out", str(tmp_path / "both.png")]) == 0
+    assert (tmp_path / "both.png").read_bytes().startswith(b"\x89PNG")
+    assert list(named([one, two])) == ["a/version_0", "b/version_0"] and list(named([one])) == ["version_0"]
+
+
+def test_every_loss_gets_a_panel_and_bases_none(tmp_path: Path) -> None:
+    records = read_history(write_run(tmp_path / "run"))
+    assert panels({"run": records}) == ["loss", "torsion_loss", "masked_accuracy"]
+    assert curve(records, "epoch", "valid", "torsion_loss") == ([5, 10, 15], [1.0, 0.5, pytest.approx(1 / 3)])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "is not a run folder: it has no history.jsonl"),
+        ('{"event": "step"}\n', "holds no finished epoch yet"),
+        ("{torn\n", "is not made of JSON lines"),
+    ],
+)
+def test_faults_are_named(tmp_path: Path, capsys: pytest.CaptureFixture, content: str | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "history.jsonl").write_text(content)
+    assert main([str(tmp_path), "--out", str(tmp_path / "x.png")]) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "x.png").exists()
