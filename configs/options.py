@@ -152,19 +152,11 @@ class EncoderOptions:
             self.block_hidden_size,
             f"equal to atom_hidden_size ({self.atom_hidden_size})",
         )
-        require(
-            self.atom_hidden_size % 4 == 0,
-            "atom_hidden_size",
-            self.atom_hidden_size,
-            "a multiple of 4 (four attention heads)",
-        )
+        hidden = self.atom_hidden_size
+        require(hidden % 4 == 0, "atom_hidden_size", hidden, "a multiple of 4 (four attention heads)")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)")
-        require(
-            self.fragmentation_method in (None, "PS_300"),
-            "fragmentation_method",
-            self.fragmentation_method,
-            "PS_300 or left out",
-        )
+        method = self.fragmentation_method
+        require(method in (None, "PS_300"), "fragmentation_method", method, "PS_300 or left out")
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ def draw(histories: dict[str, list[dict[str, Any]]], out: Path) -> None:
         axes.set_xlabel("optimiser step", fontsize=9)
         axes.grid(alpha=0.25)
         axes.legend(fontsize=7)
-        if name != "learning rate":
+        if "accuracy" in name:
             axes.set_ylim(bottom=0)
     for axes in list(grid.flat)[len(names) :]:
         axes.set_visible(False)
@@ -121,9 +121,9 @@ def draw_quantity(axes: "Axes", records: list[dict[str, Any]], name: str, colour
     if steps:
         axes.plot(steps, values, color=colour, linewidth=2, marker="o", markersize=3, label=f"{prefix}validation")
     reference, label = name.removesuffix("_loss") + "_base", "predict nothing"
-    if "accuracy" in name:
+    if name == "masked_accuracy":
         reference, label = MAJORITY, "majority class"
-    if name == "loss" or not (name.endswith("_loss") or "accuracy" in name):
+    if name == "loss" or not (name.endswith("_loss") or name == "masked_accuracy"):
         return
     for part in ("valid", "train"):
         steps, values = curve(records, "epoch", part, reference)
