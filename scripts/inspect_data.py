@@ -138,12 +138,13 @@ def draw_sizes(reader: ShardReader, path: Path) -> None:
 
     modality = reader.counts["modality"]
     kinds = sorted(set(modality.tolist()))
+    colours = [pyplot.get_cmap("tab20")(kind % 20) for kind in kinds]
     figure, axes = pyplot.subplots(1, len(SIZES), figsize=(4.2 * len(SIZES), 3.6), layout="constrained")
     for axis, (name, title) in zip(axes, SIZES.items()):
         values = reader.counts[name]
         bins = np.histogram_bin_edges(values, bins=min(40, int(np.ptp(values)) + 1))
         labels = [MODALITIES[m] if m >= 0 else "unknown" for m in kinds]
-        axis.hist([values[modality == m] for m in kinds], bins=bins, stacked=True, label=labels)
+        axis.hist([values[modality == m] for m in kinds], bins=bins, stacked=True, label=labels, color=colours)
         axis.set_xlabel(title)
         axis.set_ylabel("items")
     axes[0].legend(fontsize="small")
