@@ -10,7 +10,6 @@ from configs.errors import StructureError
 from data.residues import (
     AMINO,
     DNA,
-    OTHER,
     RNA,
     Meaning,
     element_in_polymer,
@@ -22,7 +21,6 @@ from data.residues import (
 LARGEST = 9990.0  # Å; 9999 is what programs write for atoms that have no place
 SAME_PLACE = 0.1  # Å between two records of one atom
 PEPTIDE_BOND, PHOSPHODIESTER_BOND = 1.9, 2.1  # Å, upper bounds
-KINDS = {AMINO: "protein", DNA: "DNA", RNA: "RNA", OTHER: "other"}
 
 
 class RawAtoms(NamedTuple):

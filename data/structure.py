@@ -21,7 +21,7 @@ from data.vocab import ATOMIC_NUMBER
 
 MAX_BYTES = 2**31  # of text; larger files are refused rather than unpacked
 DEUTERIUM = 119  # gemmi's number for it
-CIF_START = re.compile(rb"(?:\xef\xbb\xbf)?(?:\s+|#[^\n]*\n)*data_", re.I)
+CIF_START = re.compile(rb"(?:\xef\xbb\xbf)?(?:\s|#[^\n]*\n)*data_", re.I)
 PDB_RECORD = re.compile(rb"^(?:ATOM  |HETATM|HEADER|CRYST1|MODEL |REMARK|TITLE |COMPND|SEQRES|EXPDTA|TER|END)", re.M)
 
 
@@ -30,8 +30,7 @@ class Structure(Residues):
     """The heavy atoms of one model of a structure, without water, one position an atom, grouped into residues.
 
     Attributes:
-        path: where it comes from. parents: what the file's dictionary says residues are modifications of.
-        residues and atoms: see `Residues`.
+        path: where it comes from. Residues and atoms: see `Residues`.
     """
 
     path: str
