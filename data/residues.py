@@ -11,12 +11,12 @@ from data.vocab import AMINO_ACIDS, ATOMIC_NUMBER, NUCLEOTIDES
 OTHER, AMINO, DNA, RNA = 0, 1, 2, 3  # kinds of a residue; OTHER is split like a ligand
 
 WATERS = frozenset("HOH WAT DOD H2O TIP TIP3 TIP4 TP3 SOL SPC MTO".split())
-# Buffers, precipitants and cryoprotectants, besides those of gemmi's table.
+# Buffers, precipitants, cryoprotectants and detergents. Ions are none of them: any metal or halide may be a partner.
 ADDITIVES = frozenset(
     (
         "GOL EDO PEG PGE PG4 P6G 1PE 2PE PE4 7PE 12P 15P 1PG PEU P33 P4C XPE MPD MRD IPA EOH MOH DMS DMF ACT ACY ACE "
-        "FMT CIT FLC TLA MLI MLA SO4 SO3 PO4 PI PO3 NO3 CO3 BCT CL BR IOD SCN AZI TRS BTB EPE MES HEP BME DTT DTV IMD "
-        "CAC NH4 DIO PYR UNX UNL"
+        "FMT CIT FLC TLA MLI SO4 SO3 PO4 PI PO3 2PO NO3 CO3 BCT AZI SCN OXY TRS BTB EPE MES BME DTT DTV IMD CAC NH4 "
+        "DIO BU3 BOG OLA OLC PLM UNX UNL"
     ).split()
 )
 # Protonation states and other spellings used by simulation programs, which no dictionary holds.
@@ -96,13 +96,14 @@ def is_water(name: str) -> bool:
 @lru_cache(maxsize=20_000)
 def is_sugar(name: str) -> bool:
     """Whether this residue is a saccharide."""
+    if name in ("FRU", "LBT", "MAL"):  # the table counts these among the buffers, or not at all
+        return True
     return gemmi.find_tabulated_residue(name).kind in (gemmi.ResidueKind.PYR, gemmi.ResidueKind.KET)
 
 
-@lru_cache(maxsize=20_000)
 def is_additive(name: str) -> bool:
     """Whether this residue is a common crystallisation additive rather than a partner."""
-    return name in ADDITIVES or gemmi.find_tabulated_residue(name).kind == gemmi.ResidueKind.BUF
+    return name in ADDITIVES
 
 
 # Two-letter elements that atoms of ligands really are, where a file leaves the element out.

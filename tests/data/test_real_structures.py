@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 from configs.errors import LigareError
+from data.discover import discover
 from data.index import Row, rows_of_index
+from data.interface import Partner
 from data.item import check_item
+from data.partners import name_modality, select_chains, select_ligand
 from data.prepare import PrepareOptions, items_of_file, process_row, process_task, tasks_of_rows
-from data.structure import read_structure
+from data.structure import Structure, read_structure
 from data.vocab import MODALITIES, UNKNOWN, load_vocabulary
 
 ROOT = Path(__file__).parents[2]
@@ -121,6 +124,31 @@ def test_blocks_agree_with_recorded_ones_of_a_protein_dna_complex() -> None:
     assert residues <= ours
 
 
+def test_the_interfaces_of_the_table_are_found_without_it() -> None:
+    found, missing = 0, []
+    for row in sample("pretrain", 60):
+        structure = read_structure(DATA / row.pdb_path)
+        partners = [{where(structure, side) for side in pair.partners} for pair in discover(structure, copies=True)]
+        if row.lig_code:
+            ligand = select_ligand(structure, row.lig_code, row.lig_resi, row.chain2)
+            there = any(where(structure, ligand) <= side for pair in partners for side in pair)
+        else:
+            there = {
+                where(structure, select_chains(structure, chain)) for chain in (row.chain1, row.chain2)
+            } in partners
+        found += there
+        missing += [] if there else [row.pdb_id]
+    assert found > 40
+    assert len(missing) <= 1, missing
+
+
+def where(structure: Structure, partner: Partner) -> frozenset[str]:
+    """The residues of a ligand, or the chains of a polymer partner."""
+    if partner.molecules:
+        return frozenset(map(structure.place, partner.residues.tolist()))
+    return frozenset(structure.chain[partner.residues].tolist())
+
+
 def test_modalities_found_agree_with_those_of_the_table() -> None:
     rows = sample("pretrain", 60)
     options = PrepareOptions()
@@ -134,6 +162,4 @@ def test_modalities_found_agree_with_those_of_the_table() -> None:
 
 
 def process_row_modality(row: Row) -> str:
-    from data.partners import name_modality
-
     return name_modality(row.modality)
