@@ -165,19 +165,20 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise CheckpointError(f"is damaged: {error}", path) from error
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
         raise CheckpointError(
-            f"holds more than tensors and is not opened: {reason}",
+            f"holds more than tensors and is not opened: {_first_line(error)}",
             path,
-            hint="in a sandbox: torch.save(torch.load(file, weights_only=False).state_dict(), new_file)".replace(
-                "weights_only=False", "weights_only = False"
-            ),
+            hint="in a sandbox, load it without weights_only and save its state_dict() to a new file",
         ) from error
     except (RuntimeError, EOFError, ValueError) as error:
-        raise CheckpointError(f"is damaged: {str(error).splitlines()[0]}", path) from error
+        raise CheckpointError(f"is damaged: {_first_line(error)}", path) from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError("is not a map from names to tensors", path, hint="save model.state_dict()")
     return {str(name).removeprefix("module."): value for name, value in state.items()}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def load_weights_into(model: nn.Module, state: Mapping[str, Tensor], source: str | Path = "weights") -> LoadReport:

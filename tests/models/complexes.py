@@ -48,7 +48,7 @@ def targets(batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, T
     chosen = ((of_atom == segment) & (batch["A"] != 2)).nonzero()[:, 0]
     away = torch.cdist(batch["X"][chosen[:3]], batch["X"][chosen])
     away[away == 0] = torch.inf
-    # Both ends of a bond are equally far from its middle, so they have to be among the k nearest atoms, as in molecules.
+    # Both ends of a bond are equally far from its middle, so both have to be among its k nearest atoms.
     bonds = torch.stack([chosen[:3], chosen[away.argmin(1)]])
     masked = torch.zeros(n_blocks, dtype=torch.bool)
     masked[1] = True
