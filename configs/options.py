@@ -28,9 +28,8 @@ def at_least(options: Any, low: float, *names: str) -> None:
     """Check that each named numeric option is either unset or at least `low`."""
     for name in names:
         value = getattr(options, name)
-        require(
-            value is None or (value >= low and math.isfinite(value)), name, value, f"a finite number of at least {low}"
-        )
+        what = f"a finite number of at least {low}"
+        require(value is None or (value >= low and math.isfinite(value)), name, value, what)
 
 
 @dataclass(frozen=True)
@@ -133,7 +132,7 @@ class EncoderOptions:
     global_message_passing: bool = False
     """Global nodes pass messages between blocks."""
     fragmentation_method: str | None = None
-    """PS_300 for the vocabulary with ligand fragments."""
+    """Vocabulary of the ligand fragments: PS_300, or the JSON file of a learned one (default: no fragments)."""
     modality_embedding: bool = False
     """Add an embedding of the kind of complex to the global blocks."""
     padding: Padding = "masked"
@@ -155,8 +154,6 @@ class EncoderOptions:
         hidden = self.atom_hidden_size
         require(hidden % 4 == 0, "atom_hidden_size", hidden, "a multiple of 4 (four attention heads)")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)")
-        method = self.fragmentation_method
-        require(method in (None, "PS_300"), "fragmentation_method", method, "PS_300 or left out")
 
 
 @dataclass(frozen=True)
@@ -298,7 +295,7 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         require(self.lr > 0 and math.isfinite(self.lr), "lr", self.lr, "a positive number")
-        at_least(self, 0, "final_lr", "warmup_epochs", "warmup_start_lr", "warmup_end_lr", "weight_decay")
+        at_least(self, 0, "final_lr", "warmup_epochs", "warmup_start_lr", "warmup_end_lr", "weight_decay", "seed")
         at_least(
             self,
             1,

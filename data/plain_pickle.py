@@ -6,6 +6,7 @@ is Python's own written in Python, because the one in C allocates memory for wha
 """
 
 import pickle
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -133,7 +134,7 @@ def read_plain_pickle(path: str | Path, max_bytes: int = MAX_PICKLE_BYTES) -> An
     size = path.stat().st_size
     if size > max_bytes:
         raise DataError(f"is {size} bytes long, more than the limit of {max_bytes}", path, hint="raise --max_bytes")
-    damaged = (EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError)
+    damaged = (EOFError, ValueError, TypeError, LookupError, AttributeError, OverflowError, MemoryError, struct.error)
     try:
         with open(path, "rb") as file:
             return plain(_PlainUnpickler(file).load(), [4 * size + 1000])

@@ -51,7 +51,7 @@ class PrepareOptions:
 
     def load_vocabulary(self) -> Vocabulary:
         """The vocabulary named by the options; DataError when there is none of that name."""
-        return load_vocabulary(None if self.vocabulary == "none" else self.vocabulary)
+        return load_vocabulary(self.vocabulary)
 
 
 class Failure(NamedTuple):

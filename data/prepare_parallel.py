@@ -132,7 +132,8 @@ def _join(folders: list[Path], out: Path, key: str, options: PrepareOptions, voc
     write_failures(out / "failures.csv", failures)
     if not places:
         shutil.rmtree(out / PARTS)
-        raise DataError("no interface could be made", out / "failures.csv", hint="that file has the reasons")
+        first = f"; the first of {len(failures)} reasons: {failures[0].reason}" if failures else ""
+        raise DataError(f"no interface could be made{first}", hint=f"all are in {out / 'failures.csv'}")
     unknown: Counter[str] = Counter()
     extra = {"key": key, "options": asdict(options), "failures": [list(f) for f in failures], "unknown": unknown}
     writer = ShardWriter(

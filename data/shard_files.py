@@ -55,7 +55,7 @@ def check_size(folder: Path, entry: dict[str, Any]) -> None:
 def read_manifest(path: Path) -> dict[str, Any]:
     """Read and check the manifest of the data set in folder `path`; DataError when there is none or it is damaged."""
     if not path.is_dir():
-        raise DataError("no such folder", path)
+        raise DataError("is a file; a folder of shards is needed" if path.exists() else "no such folder", path)
     if not (path / MANIFEST).exists():
         hint = "made by scripts/process_pdbs.py; an interrupted run has none, start it again"
         raise DataError(f"is not a data set: it has no {MANIFEST}", path, hint=hint)

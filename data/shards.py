@@ -1,6 +1,7 @@
 """Data sets on disk: a folder of memory-mapped Arrow files (`data.shard_files` tells the layout), written and read."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, overload
 
@@ -20,7 +21,8 @@ REQUIRED = ("id", "X", "A", "B", "block_lengths", "segment_ids")
 
 
 class ShardWriter:
-    """Write items into a folder of shards; leaving the `with` block without an error completes the data set.
+    """Write items into a folder of shards; leaving the `with` block without an error completes the data set, leaving it
+    with one removes what was written.
 
     Args:
         path: folder, made when absent. It must not hold a data set already, unless `append`.
@@ -58,11 +60,13 @@ class ShardWriter:
         self._items: list[Item] = []
         self._batches: list[pa.RecordBatch] = []
         self._item_bytes = self._batch_bytes = 0
+        self._made = not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
         if (self.path / MANIFEST).exists():
             self._continue() if append else self._refuse()
         for leftover in self.path.glob(f"{TEMPORARY_PREFIX}*"):
             leftover.unlink()
+        self._kept = len(self._files)
 
     def _refuse(self) -> None:
         raise DataError("holds a data set already", self.path, hint="choose another folder or delete this one")
@@ -82,6 +86,16 @@ class ShardWriter:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.close()
+        else:
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """Remove what was written, and the folder if it was made for it and is empty."""
+        for entry in self._files[self._kept :]:
+            (self.path / entry["name"]).unlink(missing_ok=True)
+        if self._made:
+            with suppress(OSError):
+                self.path.rmdir()
 
     def add(self, item: Item) -> None:
         """Add one item; it is written with a file's worth of others."""

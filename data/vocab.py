@@ -113,13 +113,14 @@ _RESIDUE_INDEX |= {name[1]: _RESIDUE_INDEX[name] for name in NUCLEOTIDES if name
 
 @lru_cache
 def load_vocabulary(name: str | None = "PS_300") -> Vocabulary:
-    """A vocabulary by name (`PS_300`), none (without fragments), or the JSON file of one that was learned.
+    """A vocabulary by name (`PS_300`), without fragments (`none` or None), or the JSON file of one that was learned.
 
     Raises:
         DataError: no such vocabulary, or a file of another format.
     """
-    if name is None:
+    if name in (None, "none"):
         return Vocabulary(None)
+    assert name is not None
     path = FOLDER / f"{name}.json" if (FOLDER / f"{name}.json").is_file() else Path(name)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

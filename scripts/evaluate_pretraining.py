@@ -14,30 +14,29 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from configs.errors import ConfigError, LigareError
+from configs.command import command
+from configs.errors import ConfigError
 from configs.files import atomic_write, read_json
+from configs.options import at_least
 from configs.schema import RunConfig, from_flat
 from data.collate import collate_items
 from data.dataset import InterfaceDataset
 from data.item import Item
 from data.noise import PretrainTransform
+from data.vocab import load_vocabulary
 from models.persistence import from_pretrained
 from trainers.masked_baselines import fit_composition_classifier, majority_class, masked_samples, top_k_hits
 
 LOSSES = ("torsion", "translation", "rotation", "atom")
 
 
+@command("evaluate_pretraining")
 def main(argv: Sequence[str] | None = None) -> int:
     options = arguments(argv)
-    torch.manual_seed(options.seed)
-    try:
-        run = read_run(options.run)
-        report = evaluate(run, options)
-    except LigareError as error:
-        print(f"evaluate_pretraining: {error}", file=sys.stderr)
-        return 2
+    at_least(options, 0, "seed")
+    at_least(options, 1, "draws")
+    report = evaluate(read_run(options.run), options)
     out = Path(options.out or options.run / "evaluation")
-    out.mkdir(parents=True, exist_ok=True)
     atomic_write(out / "evaluation.json", json.dumps(report, indent=2))
     table = as_markdown(report)
     atomic_write(out / "evaluation.md", table)
@@ -76,8 +75,9 @@ def evaluate(run: RunConfig, options: argparse.Namespace) -> dict:
     if not valid_path or not train_path:
         raise ConfigError("the run has no validation set; name one", "--valid_set")
     transform = PretrainTransform(run.noise, run.data.max_n_vertex_per_item)
-    valid = InterfaceDataset(valid_path, transform=transform, seed=options.seed)
-    train = InterfaceDataset(train_path, transform=transform, seed=options.seed + 1)
+    expected = load_vocabulary(run.encoder.fragmentation_method).fingerprint
+    valid = InterfaceDataset(valid_path, transform, options.seed, vocabulary_fingerprint=expected)
+    train = InterfaceDataset(train_path, transform, options.seed + 1, vocabulary_fingerprint=expected)
     model = from_pretrained(options.checkpoint or options.run / "checkpoint" / "best").eval()
     generator = np.random.default_rng(options.seed)
 

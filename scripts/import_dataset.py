@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from configs.errors import LigareError
+from configs.command import command
 from configs.files import atomic_write
 from data.import_published import Failure, import_files
 from data.plain_pickle import MAX_PICKLE_BYTES
@@ -15,17 +15,12 @@ from data.shards import ShardReader
 from data.vocab import MODALITIES, load_vocabulary
 
 
+@command("import_dataset")
 def main(argv: Sequence[str] | None = None) -> int:
     """Import; 0 when every row gave an item, 1 when some did not, 2 when nothing could be imported."""
     options = arguments(argv)
-    name = None if options.vocabulary == "none" else options.vocabulary
-    try:
-        n_items, failures = import_files(
-            options.files, options.out_path, load_vocabulary(name), options.modality, options.max_bytes
-        )
-    except LigareError as error:
-        print(f"import_dataset: {error}", file=sys.stderr)
-        return 2
+    vocabulary = load_vocabulary(options.vocabulary)
+    n_items, failures = import_files(options.files, options.out_path, vocabulary, options.modality, options.max_bytes)
     write_failures(options.out_path / "failures.csv", failures)
     blocks = int(ShardReader(options.out_path, verify=False).counts["n_blocks"].sum())
     print(f"{n_items} items with {blocks} blocks in {options.out_path}")
@@ -41,7 +36,10 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("files", nargs="+", type=Path, help="published files, joined in this order")
     parser.add_argument("--out_path", type=Path, required=True, help="folder of the shards, without a data set in it")
     parser.add_argument(
-        "--vocabulary", default="PS_300", help="that numbers their blocks: PS_300 (default), none, or a JSON file"
+        "--vocabulary",
+        "--fragmentation_method",
+        default="PS_300",
+        help="that numbers their blocks: PS_300 (default), none, or a JSON file",
     )
     parser.add_argument("--modality", choices=MODALITIES, help="kind of complex of rows that don't tell theirs")
     parser.add_argument(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from configs.command import command
 from configs.errors import LigareError
 from configs.files import atomic_file
 from data.item import Item
@@ -18,19 +19,15 @@ from data.vocab import MODALITIES, Vocabulary, load_vocabulary
 SIZES = {"n_blocks": "blocks an item", "n_atoms": "atoms an item", "n_torsions": "torsion bonds an item"}
 
 
+@command("inspect_data")
 def main(argv: Sequence[str] | None = None) -> int:
     options = arguments(argv)
-    try:
-        reader = ShardReader(options.data, verify=options.verify or None)
-        lines = describe(reader, options.item)
+    reader = ShardReader(options.data, verify=options.verify or None)
+    print("\n".join(describe(reader, options.item)))
+    if len(reader):
         picture = options.out or options.data / "sizes.png"
-        if len(reader):
-            draw_sizes(reader, picture)
-            lines += ["", f"histograms of the sizes: {picture}"]
-    except LigareError as error:
-        print(f"inspect_data: {error}", file=sys.stderr)
-        return 2
-    print("\n".join(lines))
+        draw_sizes(reader, picture)
+        print(f"\nhistograms of the sizes: {picture}")
     return 0
 
 

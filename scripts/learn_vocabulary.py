@@ -16,8 +16,10 @@ from pathlib import Path
 from rdkit import Chem, rdBase
 from tqdm import tqdm
 
-from configs.errors import DataError, LigareError
+from configs.command import command
+from configs.errors import DataError
 from configs.files import atomic_write
+from configs.options import at_least
 from data.fragments import AtomGraph, Merging, canonical_order, fragment_name
 
 SHOWN = 10
@@ -90,12 +92,12 @@ def read_molecules(path: Path) -> tuple[list[Chem.Mol], list[str]]:
     """Molecules of a file of SMILES, and a line about every row that was skipped.
 
     Raises:
-        DataError: no such file, or not one readable SMILES in it.
+        DataError: no text, or not one readable SMILES in it. OSError: no such file.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"can't be read: {error}", path) from error
+    except UnicodeDecodeError as error:
+        raise DataError("is not UTF-8 text", path) from error
     molecules, skipped = [], []
     with rdBase.BlockLogs():
         for number, line in enumerate(lines, 1):
@@ -112,19 +114,15 @@ def read_molecules(path: Path) -> tuple[list[Chem.Mol], list[str]]:
     return molecules, skipped
 
 
+@command("learn_vocabulary")
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("smiles_file", type=Path, help="one SMILES a line")
     parser.add_argument("--size", type=int, default=300, help="entries, single atoms included (default 300)")
-    parser.add_argument("--out", type=Path, required=True, help="JSON file to write; give it as --fragmentation_method")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write; give it as --vocabulary")
     options = parser.parse_args(argv)
-    try:
-        if options.size < 1:
-            raise DataError(f"must be positive, got {options.size}", "--size")
-        molecules, skipped = read_molecules(options.smiles_file)
-    except LigareError as error:
-        print(f"learn_vocabulary: {error}", file=sys.stderr)
-        return 2
+    at_least(options, 1, "size")
+    molecules, skipped = read_molecules(options.smiles_file)
     for line in skipped[:SHOWN]:
         print(f"skipped {line}", file=sys.stderr)
     if len(skipped) > SHOWN:

@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 from rdkit import Chem
 
-from configs.errors import DataError, LigareError
+from configs.command import check_processes, command
+from configs.errors import ConfigError, DataError
 from configs.files import atomic_write
+from configs.options import at_least
 from data.item import Item
 from data.shard_files import MANIFEST
 from data.shards import write_part
@@ -22,13 +24,9 @@ from data.synthetic import make_complex, make_items
 from data.vocab import MODALITIES, load_vocabulary
 
 
+@command("make_synthetic")
 def main(argv: Sequence[str] | None = None) -> int:
-    options = arguments(argv)
-    try:
-        make(options)
-    except LigareError as error:
-        print(f"make_synthetic: {error}", file=sys.stderr)
-        return 2
+    make(arguments(argv))
     return 0
 
 
@@ -39,7 +37,12 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="the same seed makes the same data (default 0)")
     parser.add_argument("--n_jobs", type=int, default=2, help="processes (default 2)")
     parser.add_argument("--valid_fraction", type=float, default=0.15, help="held out, whole groups (default 0.15)")
-    parser.add_argument("--fragmentation_method", default="PS_300", help="vocabulary of fragments, by name or file")
+    parser.add_argument(
+        "--vocabulary",
+        "--fragmentation_method",
+        default="PS_300",
+        help="fragments of the molecules: PS_300 (default), none, or a JSON file",
+    )
     parser.add_argument("--write_structures", action="store_true", help="also write PDB and SDF files and an index.csv")
     return parser.parse_args(argv)
 
@@ -49,13 +52,19 @@ def make(options: argparse.Namespace) -> None:
 
     Raises:
         DataError: a number of items that can't be split, or a folder that holds data already.
+        ConfigError: an option that makes no sense, or a share that no group fits.
     """
     if options.n_items < 2:
         raise DataError(f"needs at least 2 complexes, got {options.n_items}", "--n_items")
+    at_least(options, 0, "seed")
+    check_processes(options.n_jobs)
+    if not 0 < options.valid_fraction < 1:
+        raise ConfigError(f"must be between 0 and 1, got {options.valid_fraction}", "--valid_fraction")
     for name in ("train", "valid"):
         if (options.out_path / name / MANIFEST).exists():
             raise DataError("holds a data set already", options.out_path / name, hint="choose another --out_path")
-    vocabulary = load_vocabulary(options.fragmentation_method)
+    vocabulary = load_vocabulary(options.vocabulary)
+    options.out_path.mkdir(parents=True, exist_ok=True)  # if it can't be made, better before the work than after it
     items = make_items(options.n_items, options.seed, options.n_jobs, vocabulary, progress=True)
     parts = split_groups([item.group for item in items], {"valid": options.valid_fraction}, options.seed)
     for name, part in parts.items():
@@ -64,8 +73,8 @@ def make(options: argparse.Namespace) -> None:
             options.out_path / name,
             chosen,
             vocabulary.fingerprint,
-            vocabulary=options.fragmentation_method,
-            fragmentation_method=options.fragmentation_method,
+            vocabulary=vocabulary.name,
+            fragmentation_method=vocabulary.name,
             extra={"made_by": "make_synthetic", "seed": options.seed},
         )
         print(describe(name, chosen))

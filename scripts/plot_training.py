@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs.errors import ConfigError, DataError, LigareError
+from configs.command import command
+from configs.errors import ConfigError, DataError
 from configs.files import atomic_file
 
 if TYPE_CHECKING:
@@ -20,17 +21,13 @@ COLUMNS = 3
 MAJORITY = "masked_majority_rate"
 
 
+@command("plot_training")
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder (save_dir/version_N)")
     parser.add_argument("--out", type=Path, default=Path("training.png"), help="picture (default training.png)")
     options = parser.parse_args(argv)
-    try:
-        histories = {name: read_history(run) for name, run in named(options.runs).items()}
-        draw(histories, options.out)
-    except LigareError as error:
-        print(f"plot_training: {error}", file=sys.stderr)
-        return 2
+    draw({name: read_history(run) for name, run in named(options.runs).items()}, options.out)
     print(f"written to {options.out}")
     return 0
 

@@ -22,7 +22,8 @@ from pathlib import Path
 
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from configs.errors import ConfigError, LigareError
+from configs.command import check_processes, command
+from configs.errors import DataError, LigareError
 from data.index import rows_of_index, structure_files
 from data.interface import CUTOFF
 from data.partners import name_modality
@@ -30,32 +31,23 @@ from data.prepare import PrepareOptions, Task, tasks_of_files, tasks_of_rows
 from data.prepare_parallel import Report, prepare
 
 
+@command("process_pdbs", interrupted="interrupted; the same command continues")
 def main(argv: Sequence[str] | None = None) -> int:
     """Process; see the exit codes above."""
     options = arguments(argv)
+    chosen = PrepareOptions(
+        cutoff=options.cutoff,
+        vocabulary=options.vocabulary,
+        model=options.model,
+        additives=options.keep_additives,
+        copies=options.keep_copies,
+    )
+    tasks, root = read_tasks(options)
     try:
-        chosen = PrepareOptions(
-            cutoff=options.cutoff,
-            vocabulary=options.vocabulary,
-            model=options.model,
-            additives=options.keep_additives,
-            copies=options.keep_copies,
-        )
-        tasks, root = read_tasks(options)
         report = prepare(tasks, root, options.out_path, chosen, options.n_jobs)
-    except LigareError as error:
-        print(f"process_pdbs: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("process_pdbs: interrupted; the same command continues", file=sys.stderr)
-        return 130
-    except TerminatedWorkerError:
-        print(
-            "process_pdbs: a worker process was killed (out of memory?); the same command continues, --n_jobs with a "
-            "smaller number needs less memory",
-            file=sys.stderr,
-        )
-        return 2
+    except TerminatedWorkerError as killed:
+        hint = "out of memory? The same command continues; a smaller --n_jobs needs less"
+        raise DataError("a worker process was killed", hint=hint) from killed
     print(summary(report, options.out_path))
     return 0
 
@@ -85,8 +77,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def read_tasks(options: argparse.Namespace) -> tuple[list[Task], Path]:
     """What to do, and the folder that paths are relative to."""
-    if options.n_jobs == 0:
-        raise ConfigError("must be a number of processes or -1, got 0", "--n_jobs")
+    check_processes(options.n_jobs)
     if options.data_index_file is not None:
         root = options.root or options.data_index_file.parent
         return tasks_of_rows(rows_of_index(options.data_index_file)), root

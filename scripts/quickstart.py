@@ -11,24 +11,21 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from configs.errors import LigareError
+from configs.command import command
+from configs.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
 MARKER = ".made-by-quickstart"
 
 
+@command("quickstart")
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out_path", type=Path, default=Path("quickstart"), help="where everything goes")
     parser.add_argument("--n_items", type=int, default=300, help="complexes to make (default 300)")
     parser.add_argument("--n_jobs", type=int, default=2, help="processes that make them (default 2)")
     parser.add_argument("--max_epoch", type=int, help="epochs of pretraining (default: the configuration's)")
-    options = parser.parse_args(argv)
-    try:
-        return quickstart(options)
-    except LigareError as error:
-        print(f"quickstart: {error}", file=sys.stderr)
-        return 2
+    return quickstart(parser.parse_args(argv))
 
 
 def quickstart(options: argparse.Namespace) -> int:
@@ -79,7 +76,7 @@ def start_afresh(out: Path) -> None:
     marker = out / MARKER
     if out.exists() and any(out.iterdir()):
         if not marker.exists():
-            raise LigareError("is not empty and not made by the quickstart; choose another", "--out_path", out)
+            raise ConfigError("is not empty and not made by the quickstart; choose another", "--out_path", out)
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
     marker.write_text("Made by the quickstart, which empties this folder when it is run again.\n")

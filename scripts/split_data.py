@@ -7,22 +7,21 @@ from pathlib import Path
 
 import numpy as np
 
-from configs.errors import LigareError
+from configs.command import command
+from configs.options import at_least
 from data.shards import ShardReader
 from data.splits import split_folder
 from data.vocab import MODALITIES
 
 
+@command("split_data")
 def main(argv: Sequence[str] | None = None) -> int:
     options = arguments(argv)
+    at_least(options, 0, "seed")
     fractions = {"valid": options.valid_fraction}
     if options.test_fraction:
         fractions["test"] = options.test_fraction
-    try:
-        parts = split_folder(options.data, options.out_path, fractions, options.by, options.seed)
-    except LigareError as error:
-        print(f"split_data: {error}", file=sys.stderr)
-        return 2
+    parts = split_folder(options.data, options.out_path, fractions, options.by, options.seed)
     total = sum(len(part.indices) for part in parts.values())
     unit = "groups" if options.by == "group" else "items"
     for name, part in parts.items():

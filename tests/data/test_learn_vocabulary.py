@@ -57,7 +57,7 @@ def test_script_learns_a_loadable_vocabulary(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [(None, "can't be read"), ("", "no readable SMILES"), ("x y\nz", "no readable SMILES")]
+    ("text", "message"), [(None, "no such file"), ("", "no readable SMILES"), ("x y\nz", "no readable SMILES")]
 )
 def test_bad_corpus_is_named(tmp_path, capsys, text, message):
     corpus = tmp_path / "corpus.smi"

@@ -186,7 +186,7 @@ def test_a_missing_index_or_folder_is_named(tmp_path: Path) -> None:
 
 def test_bad_options_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = good_index(tmp_path)
-    for option, value in (("--cutoff", "-1"), ("--n_jobs", "0"), ("--model", "-2")):
+    for option, value in (("--cutoff", "-1"), ("--n_jobs", "0"), ("--n_jobs", "-2"), ("--model", "-2")):
         assert process(path, tmp_path / "out", option, value) == 2
         assert f"{option}: must be" in capsys.readouterr().err
     assert process(path, tmp_path / "out", "--vocabulary", "PS_1") == 2
@@ -196,7 +196,9 @@ def test_bad_options_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 def test_nothing_made_is_a_failure_with_reasons(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert process(index(tmp_path, ["x,gone.pdb,A,B,,,,,"]), tmp_path / "out") == 2
-    assert "no interface could be made" in capsys.readouterr().err
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "no interface could be made; the first of 1 reasons" in message
+    assert "gone.pdb: no such file" in message
     assert "no such file" in (tmp_path / "out" / "failures.csv").read_text()
     assert not (tmp_path / "out" / "manifest.json").exists()
 

@@ -98,17 +98,30 @@ def test_an_empty_data_set_is_a_data_set(tmp_path):
     assert len(ShardReader(tmp_path)) == 0
 
 
-def test_interrupted_writing_is_never_taken_for_a_data_set(tmp_path):
-    with pytest.raises(KeyboardInterrupt), ShardWriter(tmp_path, max_file_items=2) as writer:  # noqa: PT012
-        for i in range(5):
-            writer.add(random_item(i))
-            writer._pack()
-        raise KeyboardInterrupt
+def test_a_killed_writer_leaves_what_is_never_taken_for_a_data_set(tmp_path):
+    writer = ShardWriter(tmp_path, max_file_items=2)
+    for i in range(5):
+        writer.add(random_item(i))
+        writer._pack()
     assert list(tmp_path.glob("items-*.arrow"))
     with pytest.raises(DataError, match=r"is not a data set: it has no manifest\.json .*an interrupted run has none"):
         ShardReader(tmp_path)
     write_part(tmp_path, [random_item(9)])
     assert [item.id for item in ShardReader(tmp_path)] == ["0009_A_B"]
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_writing_that_fails_leaves_nothing(tmp_path, existing):
+    folder = tmp_path / "new"
+    if existing:
+        folder.mkdir()
+    with pytest.raises(KeyboardInterrupt), ShardWriter(folder, max_file_items=2) as writer:  # noqa: PT012
+        for i in range(5):
+            writer.add(random_item(i))
+            writer._pack()
+        assert list(folder.glob("items-*.arrow"))
+        raise KeyboardInterrupt
+    assert sorted(tmp_path.rglob("*")) == ([folder] if existing else [])
 
 
 def test_appending_keeps_what_was_there(folder):
@@ -127,6 +140,7 @@ def test_appending_that_fails_leaves_the_old_set(folder):
         writer._flush()
         raise RuntimeError
     assert len(ShardReader(folder, verify=True)) == 7
+    assert len(list(folder.glob("items-*.arrow"))) == len(ShardReader(folder).manifest["files"])
 
 
 def test_an_existing_data_set_is_not_overwritten(folder):
