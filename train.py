@@ -15,7 +15,8 @@ os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
 from torch import nn
 
 from configs.cli import parse
-from configs.errors import ConfigError, LigareError
+from configs.command import command
+from configs.errors import ConfigError
 from configs.files import sha256_of
 from configs.schema import RunConfig, StartOptions
 from data.loader import make_loaders
@@ -30,17 +31,13 @@ from trainers.training_state import TrainingState, find_restart, read_state
 __all__ = ["create_trainer", "main", "train"]
 
 
+@command("train", interrupted="interrupted; the same command with --restart auto continues")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status, 2 for input that can't be used."""
-    try:
-        run = parse(argv)
-        check_required(run)
-        with process_group(choose_device(run.gpus, run.local_rank)):
-            train(run)
-    except LigareError as error:
-        if int(os.environ.get("RANK", 0)) == 0:
-            print(f"train: {error}", file=sys.stderr)
-        return 2
+    """Run the command line; returns the exit status."""
+    run = parse(argv)
+    check_required(run)
+    with process_group(choose_device(run.gpus, run.local_rank)):
+        train(run)
     return 0
 
 
