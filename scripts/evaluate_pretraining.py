@@ -23,7 +23,8 @@ from data.collate import collate_items
 from data.dataset import InterfaceDataset
 from data.item import Item
 from data.noise import PretrainTransform
-from data.vocab import load_vocabulary
+from data.splits import group_of
+from data.vocab import FIRST_MASKABLE, load_vocabulary
 from models.persistence import from_pretrained
 from trainers.masked_baselines import fit_composition_classifier, majority_class, masked_samples, top_k_hits
 
@@ -83,7 +84,7 @@ def evaluate(run: RunConfig, options: argparse.Namespace) -> dict:
 
     items = [valid[draw, i] for draw in range(options.draws) for i in range(len(valid))]
     parts, logits = predict(model, items)
-    groups = np.array([item.group or item.id.rpartition("_")[0] or item.id for item in items])
+    groups = np.array([group_of(item.id, item.group) for item in items])
     report = {
         "run": str(options.run),
         "valid_set": str(valid_path),
@@ -92,8 +93,8 @@ def evaluate(run: RunConfig, options: argparse.Namespace) -> dict:
         "draws": options.draws,
         "losses": loss_rows(parts, groups, generator),
     }
-    if run.noise.mask_proportion > 0:
-        report["masked"] = masked_rows(items, logits, groups, train, run, generator)
+    if logits is not None and len(logits):
+        report["masked"] = masked_rows(items, logits, groups, train, generator)
     return report
 
 
@@ -145,20 +146,20 @@ def loss_rows(parts: list[dict[str, float]], groups: np.ndarray, generator: np.r
 
 def masked_rows(
     items: Sequence[Item],
-    logits: np.ndarray | None,
+    logits: np.ndarray,
     groups: np.ndarray,
     train: InterfaceDataset,
-    run: RunConfig,
     generator: np.random.Generator,
 ) -> dict:
     """Top-1 and top-5 accuracy of model, majority class (of the training set) and composition classifier."""
-    n_types = (logits.shape[1] if logits is not None else 436) + 4
+    n_classes = logits.shape[1]
+    n_types = n_classes + FIRST_MASKABLE
     held_out = masked_samples(items, n_types)
-    seen = masked_samples([train[draw, i] for draw in range(2) for i in range(len(train))], n_types)
+    seen = masked_samples([train[0, i] for i in range(len(train))], n_types)
     classifier = fit_composition_classifier(seen)
     composition = classifier.predict_proba(held_out.features)
-    frequency = np.bincount(seen.labels, minlength=n_types - 4).astype(float)
-    everything = np.arange(n_types - 4)
+    frequency = np.bincount(seen.labels, minlength=n_classes).astype(float)
+    everything = np.arange(n_classes)
     scores = {
         "model": (everything, logits),
         "composition": (classifier.classes_, composition),
@@ -167,8 +168,6 @@ def masked_rows(
     owners = groups[held_out.item]
     rows = []
     for name, (classes, score) in scores.items():
-        if score is None:
-            continue
         row: dict = {"predictor": name}
         for k in (1, 5):
             hits = top_k_hits(classes, score, held_out.labels, k)

@@ -82,7 +82,11 @@ def draw(histories: dict[str, list[dict[str, Any]]], out: Path) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.backend_bases import FigureCanvasBase
 
+    known = FigureCanvasBase.filetypes
+    if out.suffix and out.suffix[1:].lower() not in known:
+        raise ConfigError("has the ending of no picture", "--out", out, hint=f"known: {', '.join(sorted(known))}")
     names = [*panels(histories), "learning rate"]
     rows = -(-len(names) // COLUMNS)
     figure, grid = plt.subplots(rows, COLUMNS, figsize=(4.6 * COLUMNS, 3.1 * rows), squeeze=False, layout="constrained")

@@ -35,6 +35,12 @@ def test_every_loss_gets_a_panel_and_bases_none(tmp_path: Path) -> None:
     assert curve(records, "epoch", "valid", "torsion_loss") == ([5, 10, 15], [1.0, 0.5, pytest.approx(1 / 3)])
 
 
+def test_an_unknown_kind_of_picture_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "history.jsonl").write_text('{"event": "epoch", "step": 1, "valid": {"loss": 1.0}}\n')
+    assert main([str(tmp_path), "--out", str(tmp_path / "x.doc")]) == 2
+    assert "--out" in capsys.readouterr().err and not (tmp_path / "x.doc").exists()
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
