@@ -1,6 +1,6 @@
 """One run: all options under flat names. Flags and YAML keys are made from these classes."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Annotated, Any, get_type_hints
 
@@ -45,6 +45,11 @@ TASKS = (
     "pretrain_torsion_masking",
     "pretrain_gaussian",
 )
+# Noise that a task leaves out, whatever its options say: the published launch scripts give all of them to every task.
+LEFT_OUT: dict[str, dict[str, float]] = {
+    "pretrain_torsion": {"mask_proportion": 0.0},
+    "pretrain_gaussian": {"torsion_noise": 0.0},
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class RunConfig:
     """One training run."""
 
     task: str = "pretrain_torsion_masking"
-    """What to train."""
+    """What to train; pretrain_torsion leaves masks out, pretrain_gaussian torsions."""
     gpus: Annotated[tuple[int, ...], tyro.conf.arg(aliases=["--gpu"])] = ()
     """Device numbers; -1 is the CPU; left out: a GPU when there is one."""
     local_rank: int = -1
@@ -68,6 +73,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.task not in TASKS:
             raise ConfigError(f"unknown task {self.task!r}", "--task", hint=nearest(self.task, TASKS))
+        object.__setattr__(self, "noise", replace(self.noise, **LEFT_OUT.get(self.task, {})))
 
     def flat(self) -> dict[str, Any]:
         """All options under their flat (command-line) names; JSON-serialisable."""

@@ -1,5 +1,6 @@
 """Models: a backbone and its heads. One line here for each."""
 
+from collections.abc import Callable
 from typing import Any
 
 from configs.errors import ConfigError
@@ -37,15 +38,15 @@ def create_model(what: RunConfig | str, vocabulary: Vocabulary | None = None, **
     if isinstance(what, RunConfig):
         if vocabulary is None:
             raise ConfigError("a run's model needs the vocabulary of its data", "create_model")
-        return _model_of_run(what, vocabulary)
+        return TASK_MODELS[what.task](what, vocabulary)
     if what not in MODELS:
         raise ConfigError(f"unknown model {what!r}", "create_model", hint=nearest(what, MODELS))
     kind: Any = MODELS[what]
     return kind(config_from_dict(kind.Config, config, what))
 
 
-def _model_of_run(run: RunConfig, vocabulary: Vocabulary) -> Any:
-    """The pretraining model of a run: a head for each noise that is on."""
+def pretraining_model(run: RunConfig, vocabulary: Vocabulary) -> Any:
+    """A new pretraining model: a head for each noise that is on."""
     noise = run.noise
     values: dict[str, Any] = vars(run.encoder) | {
         "num_block_types": vocabulary.size,
@@ -67,8 +68,17 @@ def _model_of_run(run: RunConfig, vocabulary: Vocabulary) -> Any:
     return DenoisePretrainModel(DenoiseConfig(**values))
 
 
+TASK_MODELS: dict[str, Callable[[RunConfig, Vocabulary], Any]] = {
+    "pretrain_torsion": pretraining_model,
+    "pretrain_torsion_masking": pretraining_model,
+    "pretrain_gaussian": pretraining_model,
+}
+"""Task of a run -> what makes its new model."""
+
+
 __all__ = [
     "MODELS",
+    "TASK_MODELS",
     "DenoiseBlockEmbeddingConfig",
     "DenoiseConfig",
     "DenoisePretrainModel",

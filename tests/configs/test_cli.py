@@ -6,7 +6,7 @@ import pytest
 
 from configs.cli import parse, read_yaml
 from configs.errors import ConfigError
-from configs.schema import RunConfig, from_flat
+from configs.schema import TASKS, RunConfig, from_flat
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -33,6 +33,16 @@ def test_every_published_flag_is_accepted() -> None:
     assert run.head.pred_nonlinearity == "gelu" and run.encoder.modality_embedding
     assert parse(["--block_embedding_size", "8"]).block_embedding.used
     assert parse(["--block_embedding0_size", "8", "--block_embedding1_size", "4"]).block_embedding.used
+
+
+def test_a_task_leaves_out_the_noise_that_is_not_its_own() -> None:
+    everything = "--torsion_noise 0.5 --mask_proportion 0.1 --atom_noise 0.2 --task".split()
+    left = {task: parse([*everything, task]).noise for task in TASKS}
+    assert {task: (n.torsion_noise > 0, n.mask_proportion > 0, n.atom_noise > 0) for task, n in left.items()} == {
+        "pretrain_torsion": (True, False, True),
+        "pretrain_torsion_masking": (True, True, True),
+        "pretrain_gaussian": (False, True, True),
+    }
 
 
 def test_spellings_of_values() -> None:
