@@ -11,6 +11,7 @@ from models.config import EncoderConfig
 from models.edges import Edges, neighbour_edges
 from models.encoder import Encoded, Encoder, MessagePassing
 from models.graph import Graph, counted, integers, read_graph
+from models.hub_model import HubModel
 from models.layers.attention import AttentionPooling, BlockAttention, padded_keys
 
 N_ATOM_TYPES = 121
@@ -53,7 +54,7 @@ def rows_of_modalities(n_rows: int) -> Tensor:
     return torch.tensor([MODALITIES.index(PUBLISHED_MODALITY[name]) for name in MODALITIES])
 
 
-class Backbone(nn.Module):
+class Backbone(HubModel, nn.Module):
     """The encoder that all models share; parameter names are the published ones.
 
     A model of a task derives from it, or holds one, and adds its head.

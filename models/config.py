@@ -1,9 +1,10 @@
 """Configurations of the models: frozen, strict, and the same JSON keys as the published configuration files."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import Any, get_type_hints
 
+from configs.convert import convert
 from configs.errors import ConfigError
 from configs.schema import BlockEmbeddingOptions, EncoderOptions, nearest
 from data.vocab import MODALITIES, load_vocabulary
@@ -56,13 +57,20 @@ def config_from_dict(kind: type, values: Mapping[str, Any], source: str = "confi
     """Build a configuration; `model_type` is skipped.
 
     Raises:
-        ConfigError: an unknown key (names the nearest known one), or a value that makes no sense.
+        ConfigError: an unknown key (names the nearest known one), or a value of the wrong type or that makes no sense.
     """
+    wanted = get_type_hints(kind)
     known = {f.name for f in fields(kind)}
     for name in values:
         if name not in known and name != "model_type":
             raise ConfigError(f"unknown key {name!r} for {kind.__name__}", source, hint=nearest(name, known))
-    return kind(**{name: value for name, value in values.items() if name != "model_type"})
+    return kind(
+        **{
+            name: value if is_dataclass(wanted[name]) else convert(name, value, wanted[name], source)
+            for name, value in values.items()
+            if name != "model_type"
+        }
+    )
 
 
 def config_to_dict(config: Any, model_type: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Models on disk: ours (safetensors, config.json, checksums) and the published files."""
 
+import hashlib
 import json
 import pickle
 import re
@@ -18,7 +19,9 @@ from configs.errors import CheckpointError, ConfigError
 from configs.files import atomic_write, read_json, sha256_of, write_json
 from configs.schema import Padding, nearest
 from data.vocab import N_PUBLISHED_MODALITIES
+from models.card import CARD, model_card
 from models.config import config_from_dict
+from models.hub import local_folder
 
 WEIGHTS, CONFIG, MANIFEST = "model.safetensors", "config.json", "manifest.json"
 FORMAT = 1
@@ -51,19 +54,32 @@ class LoadReport:
 
 
 def save_pretrained(model: nn.Module, folder: str | Path, extra: Mapping[str, Any] | None = None) -> None:
-    """Write model.safetensors, config.json and, last, manifest.json with their checksums.
+    """Write model.safetensors, config.json, a model card and, last, manifest.json with their checksums.
+
+    A card that was edited since it was made stays as it is.
 
     Args:
         model: one of models.MODELS.
-        extra: JSON-serialisable facts to keep in the manifest (vocabulary fingerprint, metrics, ...).
+        extra: JSON-serialisable facts to keep in the manifest and tell on the card (models.card).
     """
     folder = Path(folder)
+    facts = dict(extra or {})
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     config = model.config_dict()  # type: ignore[operator]
     atomic_write(folder / WEIGHTS, safetensors_bytes(state, {"format": "pt", "config": json.dumps(config)}))
     write_json(folder / CONFIG, config)
     checksums = {name: sha256_of(folder / name) for name in (WEIGHTS, CONFIG)}
-    write_json(folder / MANIFEST, {"format": FORMAT, "sha256": checksums, "extra": dict(extra or {})})
+    card = _write_card(folder, config, {"parameters": sum(p.numel() for p in model.parameters())} | facts)
+    write_json(folder / MANIFEST, {"format": FORMAT, "sha256": checksums, "card": card, "extra": facts})
+
+
+def _write_card(folder: Path, config: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    """Write the card unless somebody edited the one that is there; returns the checksum of the generated text."""
+    text = model_card(config, facts)
+    before = read_json(folder / MANIFEST, error=CheckpointError).get("card") if (folder / MANIFEST).is_file() else None
+    if not (folder / CARD).is_file() or sha256_of(folder / CARD) == before:
+        atomic_write(folder / CARD, text)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
@@ -86,19 +102,24 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     return manifest
 
 
-def from_pretrained(folder: str | Path) -> Any:
-    """The model that `save_pretrained` wrote, in evaluation mode.
+def from_pretrained(source: str | Path, **options: Any) -> Any:
+    """The model that `save_pretrained` wrote, in evaluation mode, with the facts stored beside it as `model.facts`.
+
+    Args:
+        source: a folder, or `owner/model` on the hub.
+        options: for the hub: revision, token, cache_dir, local_files_only, force_download.
 
     Raises:
         CheckpointError: the folder holds no complete, undamaged checkpoint of a known model.
     """
-    folder = Path(folder)
-    read_manifest(folder)
+    folder = local_folder(source, (WEIGHTS, CONFIG, MANIFEST, CARD), **options)
+    manifest = read_manifest(folder)
     model = model_from_config(read_json(folder / CONFIG, error=CheckpointError), folder / CONFIG)
     state = read_weights(folder / WEIGHTS)
     report = load_weights_into(model, state, folder / WEIGHTS)
     if report.new or report.left_over:
         raise CheckpointError(f"does not fit {CONFIG}: {report}", folder / WEIGHTS)
+    model.facts = manifest.get("extra", {})
     return model.eval()
 
 

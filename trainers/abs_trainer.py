@@ -19,7 +19,7 @@ from trainers.ema import MovingAverage
 from trainers.evaluation import evaluate
 from trainers.gradient_step import StepModule, distribute, joint_loss, without_sync
 from trainers.metrics import Meter, weigh
-from trainers.run_folder import LineLog, choose_run_folder, prepare_run_folder
+from trainers.run_folder import LineLog, choose_run_folder, prepare_run_folder, recorded_facts
 from trainers.task import Task
 from trainers.train_config import TrainConfig
 from trainers.training_state import TrainingState, read_state, write_state
@@ -249,7 +249,7 @@ class Trainer(Task):
             self.patience -= 1
         self.patience = from_main(self.patience)
         if valid is not None or self.valid_loader is None:
-            self._maintain_topk_checkpoint(metric, improved)
+            self._maintain_topk_checkpoint(metric, improved, {"train": trained, "valid": valid})
         record: dict[str, Any] = {
             "epoch": self.epoch,
             "step": self.global_step,
@@ -280,13 +280,15 @@ class Trainer(Task):
             return metric < self.best_valid_metric
         return metric > self.best_valid_metric
 
-    def _maintain_topk_checkpoint(self, metric: float | None, improved: bool) -> None:
-        """Store the weights if they are among the best `save_topk`, and delete those that no longer are."""
+    def _maintain_topk_checkpoint(self, metric: float | None, improved: bool, metrics: dict[str, Any]) -> None:
+        """Store the weights and what is known about them if they are among the best `save_topk`, and delete those that
+        no longer are."""
         if not self.checkpoints.wanted(metric, improved):
             return
         if is_main():
             with self.averaged_weights():
                 extra = self.facts | {"epoch": self.epoch, "step": self.global_step, self.config.monitor: metric}
+                extra |= {"metrics": metrics, "training": recorded_facts(self.save_dir)}
                 self.checkpoints.add(self.model, metric, self.epoch, self.global_step, extra)
         self.checkpoints.load(from_main(self.checkpoints.state()))
         self.event("on_checkpoint")

@@ -73,6 +73,14 @@ def prepare_run_folder(folder: Path, options: dict[str, Any], facts: dict[str, A
     return changes
 
 
+def recorded_facts(folder: Path) -> dict[str, Any]:
+    """What train_config.json tells about a run, without options left out, to be stored with its weights."""
+    path = folder / "train_config.json"
+    record = read_json(path, error=CheckpointError) if path.exists() else {}
+    options = {name: value for name, value in record.get("options", {}).items() if value is not None}
+    return record | {"options": options}
+
+
 def changed_options(path: Path, options: dict[str, Any]) -> list[str]:
     """Which options differ from those stored in a train_config.json."""
     if not path.exists():
