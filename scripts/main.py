@@ -21,6 +21,7 @@ COMMANDS: dict[str, Command] = {
     "vocabulary": Command("scripts.learn_vocabulary", "learn a fragment vocabulary from a file of SMILES"),
     "train": Command("train", "pretrain or fine-tune"),
     "evaluate-pretraining": Command("scripts.evaluate_pretraining", "losses and masked accuracy against baselines"),
+    "convert": Command("scripts.convert_checkpoint", "published checkpoints to ours, and back"),
     "plot": Command("scripts.plot_training", "curves of one or several runs"),
     "quickstart": Command("scripts.quickstart", "the built-in data, a short pretraining, a report"),
 }

@@ -1,7 +1,7 @@
 """The paths of a fully connected tensor product, and how its weights and couplings are laid out for matrix products."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -69,6 +69,14 @@ class TensorProductPaths:
         self.filter_width = sum(2 * degree + 1 for degree, _ in self.filters)
         self._exact = {l1: self._coupling_table(l1, combined) for l1 in space_in.groups if self.rows[l1]}
         self._tables: dict[tuple, dict[int, Tensor]] = {}
+
+    def couplings(self) -> Iterator[tuple[tuple[int, int, int], float]]:
+        """(l1, l2, l3) and factor of every path, in order."""
+        for a in self.space_in.blocks:
+            for l2, p2 in self.filters:
+                for number, o in enumerate(self.space_out.blocks):
+                    if a.p * p2 == o.p and abs(a.l - l2) <= o.l <= a.l + l2:
+                        yield (a.l, l2, o.l), self._scale(number)
 
     def _coupling_table(self, l1: int, combined: dict[tuple[int, int, int], slice]) -> Tensor:
         table = torch.zeros(self.filter_width, self.rows[l1], 2 * l1 + 1, dtype=torch.float64)
