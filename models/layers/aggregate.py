@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 from models.layers.paths import TensorProductPaths
 from models.layers.slots import Slots
 
-CHUNK_BYTES = {"cpu": 6 << 20, "cuda": 1 << 30}
+CHUNK_BYTES = {"cpu": 8 << 20, "cuda": 1 << 30}
 """Size of the temporaries of one chunk: about the second-level caches, or a share of a GPU's memory."""
 
 
