@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
 from configs.errors import CheckpointError
 
-# The library's HTTP errors derive from those of the HTTP client that it uses; so does a refused connection.
+# The library's HTTP errors derive from those of the HTTP client that it uses; so does a refused connection. A name or
+# metadata that the hub does not accept is a ValueError.
 HUB_ERRORS: tuple[type[Exception], ...] = (
     OSError,
+    ValueError,
     EntryNotFoundError,
-    HFValidationError,
     cast(type[Exception], HfHubHTTPError.__bases__[0]),
 )
 HUB_ID = re.compile(r"[\w\-][\w.\-]*/[\w\-][\w.\-]*")

@@ -187,15 +187,22 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         raise CheckpointError(f"is damaged: {error}", path) from error
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"holds more than tensors and is not opened: {_first_line(error)}",
+            f"holds more than tensors and is not opened: {_reason(error)}",
             path,
-            hint="in a sandbox, load it without weights_only and save its state_dict() to a new file",
+            hint="if it must be, in a sandbox: load it without weights_only and save its state_dict() to a new file, "
+            "as docs/checkpoints.md shows",
         ) from error
     except (RuntimeError, EOFError, ValueError) as error:
         raise CheckpointError(f"is damaged: {_first_line(error)}", path) from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError("is not a map from names to tensors", path, hint="save model.state_dict()")
     return {str(name).removeprefix("module."): value for name, value in state.items()}
+
+
+def _reason(error: pickle.UnpicklingError) -> str:
+    """What torch refuses, from a message that begins with a paragraph of advice."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in lines if "unsupported" in line.lower()), _first_line(error))
 
 
 def _first_line(error: Exception) -> str:
