@@ -13,7 +13,6 @@ RECORD = 6
 NEWLINE, CARRIAGE_RETURN, SPACE = b"\n\r "
 _IN_NUMBERS = np.zeros(256, bool)
 _IN_NUMBERS[list(b"0123456789+-. ")] = True
-MODEL_RECORDS = (b"MODEL", b"ENDMDL", b"TER", b"MODRES")
 
 
 class AtomLines:
