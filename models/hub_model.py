@@ -11,7 +11,6 @@ from torch import nn
 from configs.errors import CheckpointError
 from models.card import model_card
 from models.hub import on_hub
-from models.persistence import from_pretrained, save_pretrained
 
 
 class HubModel(ModelHubMixin):
@@ -38,6 +37,8 @@ class HubModel(ModelHubMixin):
         Args:
             facts: added to (or in place of) those that the model has.
         """
+        from models.persistence import save_pretrained  # which itself knows the models
+
         save_pretrained(cast(nn.Module, self), save_directory, dict(self.facts) | dict(facts or {}))
 
     @classmethod
@@ -53,6 +54,8 @@ class HubModel(ModelHubMixin):
         Raises:
             CheckpointError: no complete, undamaged checkpoint, or one of another type.
         """
+        from models.persistence import from_pretrained
+
         model = from_pretrained(pretrained_model_name_or_path, **options)
         if not isinstance(model, cls):
             raise CheckpointError(

@@ -57,6 +57,12 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         default="own",
         help="padding of the model of ours (docs/model.md)",
     )
+    parser.add_argument(
+        "--nonlinearity",
+        choices=("gelu", "elu"),
+        default="gelu",
+        help="what a null in the configuration was (default gelu)",
+    )
     parser.add_argument("--license", help="licence of the weights, for the model card")
     parser.add_argument("--out_path", type=Path, required=True, help="folder to write; must not exist or be empty")
     return parser.parse_args(argv)
@@ -65,7 +71,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def to_ours(options: argparse.Namespace) -> list[str]:
     """Published files to a folder of ours; says where they came from on the card."""
     config, weights = published_files(options)
-    model = load_published(config, weights, options.padding)
+    model = load_published(config, weights, options.padding, options.nonlinearity)
     facts: dict[str, Any] = {"converted_from": {path.name: f"sha256 {sha256_of(path)}" for path in (config, weights)}}
     facts |= {"license": options.license} if options.license else {}
     with complete_folder(options.out_path) as temporary:

@@ -2,10 +2,12 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub.constants
 import pytest
@@ -15,8 +17,9 @@ from fake_hub import FakeHub, running_hub
 from huggingface_hub import ModelCard
 
 from configs.errors import CheckpointError
-from models import DenoisePretrainModel, PredictionModel, create_model, from_pretrained, load_published
+from models import MODELS, DenoisePretrainModel, PredictionModel, create_model, from_pretrained, load_published
 from models.hub import is_hub_id
+from models.persistence import read_weights
 
 ROOT = Path(__file__).parent.parent.parent
 FACTS = {
@@ -230,6 +233,23 @@ def test_a_value_of_the_wrong_type_is_named(
         load_published(tmp_path / "other.json", tmp_path / "model.safetensors")
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("legacy", [False, True])
+def test_changed_bytes_are_damage_or_harmless(legacy: bool, tmp_path: Path) -> None:
+    weights = tmp_path / "weights.pt"
+    torch.save({"a": torch.zeros(2, 2), "b": torch.ones(3)}, weights, _use_new_zipfile_serialization=not legacy)
+    content, rng, damaged = weights.read_bytes(), random.Random(0), 0
+    for _ in range(300):
+        changed = bytearray(content)
+        changed[rng.randrange(min(len(content), 600))] = rng.randrange(256)
+        weights.write_bytes(changed)
+        try:
+            read_weights(weights)
+        except CheckpointError:
+            damaged += 1
+    assert damaged > 50
+
+
 @pytest.mark.parametrize("legacy", [False, True])
 def test_hostile_weights_are_not_executed(legacy: bool, tmp_path: Path) -> None:
     class Hostile:
@@ -244,3 +264,13 @@ def test_hostile_weights_are_not_executed(legacy: bool, tmp_path: Path) -> None:
     assert not (tmp_path / "executed").exists()
     torch.load(weights, weights_only=False)  # the file is what it says: without the guard it runs
     assert (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_type_goes_to_the_hub_and_back(name: str, hub: FakeHub) -> None:
+    options: dict[str, Any] = {"prot_model": SMALL} if name == "ProteinInterfaceModel" else SMALL
+    made = create_model(name, **options)
+    made.push_to_hub("owner/model")
+    again = MODELS[name].from_pretrained("owner/model")  # type: ignore[attr-defined]
+    assert type(again) is MODELS[name] and again.config == made.config
+    assert all(torch.equal(again.state_dict()[key], value) for key, value in made.state_dict().items())

@@ -75,6 +75,15 @@ def test_checkpoint_holds_the_weights(tmp_path: Path) -> None:
     assert (folder / "config.json").is_file()
 
 
+def test_checkpoint_has_a_card_of_its_run(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, kind=Scripted, max_epoch=1)
+    trainer.train(gpus=[-1])
+    card = (trainer.save_dir / "checkpoint" / "best" / "README.md").read_text()
+    command = json.loads((trainer.save_dir / "train_config.json").read_text())["command"]
+    assert "# TinyModel" in card and " ".join(command) in card and "| epoch | 0 |" in card
+    assert f"| loss | {trainer.history[0]['train']['loss']:.5g} | 3 |" in card
+
+
 def test_a_failed_write_leaves_the_old_folder(tmp_path: Path) -> None:
     def write(text: str, fail: bool) -> None:
         with complete_folder(tmp_path / "state") as folder:
