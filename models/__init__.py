@@ -6,7 +6,10 @@ from typing import Any
 from configs.errors import ConfigError
 from configs.schema import RunConfig, nearest
 from data.vocab import Vocabulary
+from models.affinity_predictor import AffinityPredictor, RegressionPredictor
+from models.classifier_model import ClassifierModel, MultiClassClassifierModel
 from models.config import DenoiseBlockEmbeddingConfig, DenoiseConfig, EncoderConfig, config_from_dict
+from models.masking_model import MaskedNodeModel
 from models.persistence import (
     LoadReport,
     from_pretrained,
@@ -16,11 +19,18 @@ from models.persistence import (
 )
 from models.prediction_model import PredictionModel
 from models.pretrain_model import DenoisePretrainModel, DenoisePretrainModelWithBlockEmbedding
+from models.prot_interface_model import ProteinInterfaceModel
 
 MODELS: dict[str, type] = {
-    "PredictionModel": PredictionModel,
+    "AffinityPredictor": AffinityPredictor,
+    "ClassifierModel": ClassifierModel,
     "DenoisePretrainModel": DenoisePretrainModel,
     "DenoisePretrainModelWithBlockEmbedding": DenoisePretrainModelWithBlockEmbedding,
+    "MaskedNodeModel": MaskedNodeModel,
+    "MultiClassClassifierModel": MultiClassClassifierModel,
+    "PredictionModel": PredictionModel,
+    "ProteinInterfaceModel": ProteinInterfaceModel,
+    "RegressionPredictor": RegressionPredictor,
 }
 """`model_type` of a configuration -> class; each has its frozen configuration class as `Config`."""
 
@@ -79,13 +89,19 @@ TASK_MODELS: dict[str, Callable[[RunConfig, Vocabulary], Any]] = {
 __all__ = [
     "MODELS",
     "TASK_MODELS",
+    "AffinityPredictor",
+    "ClassifierModel",
     "DenoiseBlockEmbeddingConfig",
     "DenoiseConfig",
     "DenoisePretrainModel",
     "DenoisePretrainModelWithBlockEmbedding",
     "EncoderConfig",
     "LoadReport",
+    "MaskedNodeModel",
+    "MultiClassClassifierModel",
     "PredictionModel",
+    "ProteinInterfaceModel",
+    "RegressionPredictor",
     "create_model",
     "from_pretrained",
     "load_published",

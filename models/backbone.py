@@ -23,6 +23,7 @@ class Representation:
 
     Attributes:
         unit_repr: [atoms, H], block_repr: [blocks, H], graph_repr: [graphs, H]; rows of length 1.
+        head_blocks: [blocks, H] what heads and pooling see: block_repr, with external block vectors mixed in.
         graph: indices of the batch. atoms, blocks: equivariant features of both levels.
         atom_edges, block_edges: edges of both levels.
     """
@@ -30,6 +31,7 @@ class Representation:
     unit_repr: Tensor
     block_repr: Tensor
     graph_repr: Tensor
+    head_blocks: Tensor = field(repr=False)
     graph: Graph = field(repr=False)
     atoms: Encoded = field(repr=False)
     blocks: Encoded = field(repr=False)
@@ -105,9 +107,9 @@ class Backbone(HubModel, nn.Module):
         start = self.mix_before(self.start_of_blocks(graph, batch), batch)
         start = self.atom_block_attn_norm(start + self.attend_to_atoms(start, atoms.out, graph))
         blocks = self.top_encoder.encoder(start, graph.blocks, block_edges, self.edge_embedding_top.weight)
-        block_repr = self.mix_after(blocks.out, batch)
-        pooled = self.pool(block_repr, graph)
-        return Representation(atoms.out, block_repr, pooled, graph, atoms, blocks, atom_edges, block_edges)
+        mixed = self.mix_after(blocks.out, batch)
+        pooled = self.pool(mixed, graph)
+        return Representation(atoms.out, blocks.out, pooled, mixed, graph, atoms, blocks, atom_edges, block_edges)
 
     def start_of_blocks(self, graph: Graph, batch: Any) -> Tensor:
         """[blocks, H] embedding of the block types, with that of the kind of complex on global blocks."""

@@ -1,13 +1,15 @@
 """Configurations of the models: frozen, strict, and the same JSON keys as the published configuration files."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
-from typing import Any, get_type_hints
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, Literal, cast, get_args, get_type_hints
 
 from configs.convert import convert
 from configs.errors import ConfigError
-from configs.schema import BlockEmbeddingOptions, EncoderOptions, nearest
+from configs.schema import BlockEmbeddingOptions, EncoderOptions, nearest, require
 from data.vocab import MODALITIES, load_vocabulary
+
+Nonlinearity = Literal["relu", "gelu", "elu"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,64 @@ class DenoiseBlockEmbeddingConfig(DenoiseConfig, BlockEmbeddingOptions):
         BlockEmbeddingOptions.__post_init__(self)
 
 
+@dataclass(frozen=True)
+class AffinityConfig(EncoderConfig, BlockEmbeddingOptions):
+    """Affinity from the energies of blocks, with or without external block vectors."""
+
+    nonlinearity: Nonlinearity = "relu"
+    num_affinity_pred_layers: int = 3
+    affinity_pred_dropout: float = 0.0
+    affinity_pred_hidden_size: int = 32
+
+    def __post_init__(self) -> None:
+        EncoderConfig.__post_init__(self)
+        BlockEmbeddingOptions.__post_init__(self)
+        check_nonlinearity(self.nonlinearity)
+
+
+@dataclass(frozen=True)
+class ClassifierConfig(EncoderConfig):
+    """Two classes."""
+
+    nonlinearity: Nonlinearity = "relu"
+    num_pred_layers: int = 3
+    pred_dropout: float = 0.0
+    pred_hidden_size: int = 32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_nonlinearity(self.nonlinearity)
+
+
+@dataclass(frozen=True)
+class MultiClassConfig(EncoderConfig):
+    """Several classes."""
+
+    num_classes: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.num_classes >= 2, "num_classes", self.num_classes, "at least 2")
+
+
+@dataclass(frozen=True)
+class MaskedNodeConfig(EncoderConfig):
+    """Types of masked blocks."""
+
+    num_masked_block_classes: int = 436
+
+
+@dataclass(frozen=True)
+class InterfaceConfig:
+    """Retrieval of interfaces: the protein's side and the whole complex have encoders of the same configuration."""
+
+    prot_model: EncoderConfig = field(default_factory=EncoderConfig)
+
+
+def check_nonlinearity(value: str) -> None:
+    require(value in get_args(Nonlinearity), "nonlinearity", value, f"one of {', '.join(get_args(Nonlinearity))}")
+
+
 def config_from_dict(kind: type, values: Mapping[str, Any], source: str = "config") -> Any:
     """Build a configuration; `model_type` is skipped.
 
@@ -64,13 +124,13 @@ def config_from_dict(kind: type, values: Mapping[str, Any], source: str = "confi
     for name in values:
         if name not in known and name != "model_type":
             raise ConfigError(f"unknown key {name!r} for {kind.__name__}", source, hint=nearest(name, known))
-    return kind(
-        **{
-            name: value if is_dataclass(wanted[name]) else convert(name, value, wanted[name], source)
-            for name, value in values.items()
-            if name != "model_type"
-        }
-    )
+    options = {name: value for name, value in values.items() if name != "model_type"}
+    for name, value in options.items():
+        if is_dataclass(wanted[name]) and isinstance(value, Mapping):
+            options[name] = config_from_dict(cast(type, wanted[name]), value, source)
+        elif not is_dataclass(wanted[name]):
+            options[name] = convert(name, value, wanted[name], source)
+    return kind(**options)
 
 
 def config_to_dict(config: Any, model_type: str) -> dict[str, Any]:

@@ -39,6 +39,36 @@ class PredictionOutput:
 
 
 @dataclass
+class TaskOutput(PredictionOutput):
+    """Embeddings and the prediction of a task; loss is None where the batch has no label.
+
+    Attributes:
+        pred: [graphs] value or probability, [graphs, classes] probabilities, or [masked, classes] of masked blocks.
+        logits: what the head gives before sigmoid or softmax; energies [blocks, 1] of an affinity predictor.
+    """
+
+    pred: Tensor | None = None
+    logits: Tensor | None = None
+
+
+@dataclass
+class InterfaceOutput(PredictionOutput):
+    """Embeddings of the protein's side, and how they match those of the complexes.
+
+    Attributes:
+        pred: [graphs, H] the protein's side in the common space. cmplx_pred: [graphs, H] the complexes.
+        cmplx_graph_repr: [graphs, H] what the frozen encoder says of the complexes. prot_ffn_out, cmplx_ffn_out: before
+            scaling to length 1. None where the batch holds no complexes.
+    """
+
+    pred: Tensor | None = None
+    prot_ffn_out: Tensor | None = None
+    cmplx_pred: Tensor | None = None
+    cmplx_graph_repr: Tensor | None = None
+    cmplx_ffn_out: Tensor | None = None
+
+
+@dataclass
 class DenoiseOutput(PredictionOutput):
     """Embeddings, losses and predictions of a pretraining step; what the model or batch lacks is None.
 

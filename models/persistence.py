@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import logging
 import pickle
 import re
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +21,22 @@ from configs.errors import CheckpointError, ConfigError
 from configs.files import atomic_write, read_json, sha256_of, write_json
 from configs.schema import Padding, nearest
 from data.vocab import N_PUBLISHED_MODALITIES
+from models.backbone import rows_of_modalities
 from models.card import CARD, model_card
-from models.config import config_from_dict
+from models.config import Nonlinearity, config_from_dict
 from models.hub import local_folder
+
+logger = logging.getLogger(__name__)
 
 WEIGHTS, CONFIG, MANIFEST = "model.safetensors", "config.json", "manifest.json"
 FORMAT = 1
+HEADS = ("classifier_ffn.", "energy_ffn.", "masked_ffn.")
+MODALITIES_TABLE = "modality_embedding.weight"
+DAMAGE: tuple[type[Exception], ...] = (
+    *(RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError),
+    struct.error,
+)
+"""What torch's restricted reader raises on files with changed bytes."""
 LIBRARY_CONSTANT = re.compile(r"(\.tp|final_tp_tor)\.(weight|output_mask|_compiled\w*\..*|_w3j.*)$")
 """Entries of published weights that belong to the tensor-product library and hold no parameters."""
 
@@ -123,26 +135,34 @@ def from_pretrained(source: str | Path, **options: Any) -> Any:
     return model.eval()
 
 
-def load_published(config_path: str | Path, weights_path: str | Path, padding: Padding = "own") -> Any:
+def load_published(
+    config_path: str | Path, weights_path: str | Path, padding: Padding = "own", nonlinearity: Nonlinearity = "gelu"
+) -> Any:
     """A model from a published configuration and weights, with the published behaviour, in evaluation mode.
 
     Unknown blocks are global nodes, torsion bonds take the first neighbours by index; `padding="own"` gives the numbers
-    of a batch of one in any batch, `"batch"` those of the published program for the batch as it is.
+    of a batch of one in any batch, `"batch"` those of the published program for the batch as it is. Published
+    configurations lose the name of an activation other than relu; `nonlinearity` says which it was.
 
     Raises:
         CheckpointError: unreadable files, an unknown model type, or weights that do not fit.
     """
     values = read_json(config_path, error=CheckpointError)
     state = read_weights(weights_path)
-    model = model_from_config(published_values(values, state, padding), config_path)
+    model = model_from_config(published_values(values, state, padding, nonlinearity), config_path)
     report = load_weights_into(model, state, weights_path)
     if report.new or report.left_over:
         raise CheckpointError(f"do not fit {Path(config_path).name}: {report}", weights_path)
     return model.eval()
 
 
-def published_values(values: Mapping[str, Any], state: Mapping[str, Tensor], padding: Padding) -> dict[str, Any]:
-    """A published configuration with what it leaves unsaid."""
+def published_values(
+    values: Mapping[str, Any], state: Mapping[str, Tensor], padding: Padding, nonlinearity: Nonlinearity = "gelu"
+) -> dict[str, Any]:
+    """A published configuration with what it leaves unsaid, also inside the interface model's nested one."""
+    if isinstance(values.get("prot_model"), Mapping):
+        own = {name.removeprefix("prot_model."): value for name, value in state.items()}
+        return dict(values) | {"prot_model": published_values(values["prot_model"], own, padding, nonlinearity)}
     table = state.get("block_embedding.block_embedding.weight")
     unsaid: dict[str, Any] = {
         "padding": padding,
@@ -153,7 +173,13 @@ def published_values(values: Mapping[str, Any], state: Mapping[str, Tensor], pad
     }
     if "Denoise" in values.get("model_type", ""):
         unsaid["snap_centre"] = False
-    return unsaid | dict(values)
+    said = dict(values)
+    if "nonlinearity" in said and said["nonlinearity"] is None:
+        logger.warning(
+            "the published configuration does not say whether its activation is gelu or elu: %s", nonlinearity
+        )
+        said["nonlinearity"] = nonlinearity
+    return unsaid | said
 
 
 def model_from_config(values: Mapping[str, Any], source: str | Path) -> Any:
@@ -192,7 +218,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             hint="if it must be, in a sandbox: load it without weights_only and save its state_dict() to a new file, "
             "as docs/checkpoints.md shows",
         ) from error
-    except (RuntimeError, EOFError, ValueError) as error:
+    except DAMAGE as error:
         raise CheckpointError(f"is damaged: {_first_line(error)}", path) from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError("is not a map from names to tensors", path, hint="save model.state_dict()")
@@ -205,31 +231,57 @@ def _reason(error: pickle.UnpicklingError) -> str:
     return next((line for line in lines if "unsupported" in line.lower()), _first_line(error))
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
 def load_weights_into(model: nn.Module, state: Mapping[str, Tensor], source: str | Path = "weights") -> LoadReport:
     """Load the tensors that model and state have in common, and tell what became of the others.
+
+    A head of the same name but another size (another number of classes, say) keeps its initial values and is reported
+    on both sides; everything else must have the model's shape.
 
     Raises:
         CheckpointError: a tensor of the same name has another shape.
     """
     mine = model.state_dict()
-    common = [name for name in mine if name in state]
-    for name in common:
-        if mine[name].shape != state[name].shape:
+    state = aligned(state, mine)
+    common = []
+    for name in mine:
+        if name not in state:
+            continue
+        if mine[name].shape == state[name].shape:
+            common.append(name)
+        elif not name.startswith(HEADS):
             raise CheckpointError(
                 f"{name} has shape {tuple(state[name].shape)}, the model wants {tuple(mine[name].shape)}",
                 source,
                 hint="the sizes of the two configurations differ",
             )
     model.load_state_dict({name: state[name] for name in common}, strict=False)
-    others = [name for name in state if name not in mine]
+    loaded = set(common)
+    others = [name for name in state if name not in loaded]
     constants = tuple(name for name in others if LIBRARY_CONSTANT.search(name))
     return LoadReport(
         tuple(common),
-        tuple(name for name in mine if name not in state),
+        tuple(name for name in mine if name not in loaded),
         tuple(name for name in others if name not in constants),
         constants,
     )
+
+
+def aligned(state: Mapping[str, Tensor], mine: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights under the names and, for the kinds of complex, with the rows that a model has.
+
+    The interface model holds two encoders: it takes a single one for both, and gives that of the protein's side.
+    """
+    state = dict(state)
+    inside, wanted = (any(name.startswith("prot_model.") for name in names) for names in (state, mine))
+    if wanted and not inside:
+        state = {prefix + name: value for prefix in ("cmplx_model.", "prot_model.") for name, value in state.items()}
+    if inside and not wanted:
+        state = {name.removeprefix("prot_model."): value for name, value in state.items()}
+    for name, value in state.items():
+        if name.endswith(MODALITIES_TABLE) and name in mine and len(value) < len(mine[name]):
+            state[name] = value[rows_of_modalities(len(value))]
+    return state
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

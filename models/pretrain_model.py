@@ -142,7 +142,7 @@ class DenoisePretrainModel(PredictionModel):
         graph, level = found.graph, found.graph.atoms
         kinds = self.edge_embedding_bottom.weight
         raw = self.heads.atom_noise(found.atoms, graph, found.atom_edges, kinds)
-        scale = self.top_scale_noise_ffn(found.block_repr)
+        scale = self.top_scale_noise_ffn(found.head_blocks)
         target = needed(batch, "atom_score").to(raw)
         noised = level.segment == needed(batch, "noisy_segment").long()[level.graph]
         scaled = scale[graph.block_of_atom] * raw
@@ -154,13 +154,8 @@ class DenoisePretrainModel(PredictionModel):
 
     def add_masked(self, done: Terms, batch: Any, found: Representation) -> None:
         """Types of the masked blocks; a batch without any gives a loss of zero."""
-        masked, labels = entry(batch, "masked_blocks"), integers(batch, "masked_labels")
-        if masked is None or labels is None:
-            rows, labels = found.graph.B.new_zeros(0), found.graph.B.new_zeros(0)
-        else:
-            # argsort in place of nonzero(): the number of masked blocks is known from the labels
-            rows = torch.as_tensor(masked).logical_not().to(torch.uint8).argsort(stable=True)[: len(labels)]
-        logits = self.masked_ffn(found.block_repr[rows])
+        rows, labels = masked_rows(batch, found)
+        logits = self.masked_ffn(found.head_blocks[rows])
         loss, base = masked_loss(logits, labels), masked_base(logits)
         done.add("masked", self.config.mask_weight, loss, base, masked_logits=logits)
 
@@ -169,6 +164,15 @@ class DenoisePretrainModelWithBlockEmbedding(BlockEmbeddingMixer, DenoisePretrai
     """Pretraining with external vectors of every block (`block_embeddings` of the batch)."""
 
     Config = DenoiseBlockEmbeddingConfig
+
+
+def masked_rows(batch: Any, found: Representation) -> tuple[Tensor, Tensor]:
+    """[masked] rows of the masked blocks and their labels; none where the batch has none."""
+    masked, labels = entry(batch, "masked_blocks"), integers(batch, "masked_labels")
+    if masked is None or labels is None:
+        return found.graph.B.new_zeros(0), found.graph.B.new_zeros(0)
+    # argsort in place of nonzero(): the number of masked blocks is known from the labels
+    return torch.as_tensor(masked).logical_not().to(torch.uint8).argsort(stable=True)[: len(labels)], labels
 
 
 def needed(batch: Any, name: str) -> Tensor:

@@ -1,5 +1,7 @@
 """Small networks: distance features and perceptrons, with the layer numbers of the published weights."""
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
@@ -46,6 +48,14 @@ def masked_ffn(width: int, classes: int, dropout: float) -> nn.Sequential:
         *(nn.ReLU(), nn.Linear(width, classes), nn.Dropout(dropout)),
         *(nn.ReLU(), nn.Linear(classes, classes), nn.Dropout(dropout)),
     )
+
+
+def relu_linear(*widths: int) -> nn.Sequential:
+    """ReLU and Linear between each two widths (keys 1, 3, 5, ...)."""
+    parts: list[nn.Module] = []
+    for into, to in itertools.pairwise(widths):
+        parts += [nn.ReLU(), nn.Linear(into, to)]
+    return nn.Sequential(*parts)
 
 
 NONLINEARITIES: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "elu": nn.ELU}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
@@ -78,3 +79,17 @@ def single(batch: dict[str, Tensor], number: int) -> dict[str, Tensor]:
         before = int(batch["masked_blocks"][: blocks.start].sum())
         out["masked_labels"] = batch["masked_labels"][before : before + int(out["masked_blocks"].sum())]
     return out
+
+
+def compare_gradients(model: torch.nn.Module, expected: dict[str, np.ndarray]) -> None:
+    """The gradients of the parameters that were recorded, and the norm over all of them."""
+    parameters = dict(model.named_parameters())
+    names = [key.removeprefix("grad:") for key in expected if key.startswith("grad:")]
+    assert names
+    for name in names:
+        gradient, wanted = parameters[name].grad, expected[f"grad:{name}"]
+        assert gradient is not None
+        assert np.linalg.norm(gradient.numpy() - wanted) <= 1e-4 * np.linalg.norm(wanted), name
+    if "grad_norm_total" in expected:
+        total = sum(float(p.grad.square().sum()) for p in parameters.values() if p.grad is not None) ** 0.5
+        assert total == pytest.approx(float(expected["grad_norm_total"]), rel=1e-4)

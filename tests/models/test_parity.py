@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from golden import RECORDED, recorded_batch, recorded_model, single
+from golden import RECORDED, compare_gradients, recorded_batch, recorded_model, single
 
 PREDICTION = [
     *(("PredictionModel", b) for b in ("batch0", "batch1", "batch2_edge_cases")),
@@ -50,19 +50,6 @@ def test_embeddings_losses_and_gradients_are_the_published_ones(name: str, batch
     if output.loss is not None:
         output.loss.backward()
         compare_gradients(model, expected)
-
-
-def compare_gradients(model: torch.nn.Module, expected: dict[str, np.ndarray]) -> None:
-    parameters = dict(model.named_parameters())
-    names = [key.removeprefix("grad:") for key in expected if key.startswith("grad:")]
-    assert names
-    for name in names:
-        gradient, wanted = parameters[name].grad, expected[f"grad:{name}"]
-        assert gradient is not None
-        assert np.linalg.norm(gradient.numpy() - wanted) <= 1e-4 * np.linalg.norm(wanted), name
-    if "grad_norm_total" in expected:
-        total = sum(float(p.grad.square().sum()) for p in parameters.values() if p.grad is not None) ** 0.5
-        assert total == pytest.approx(float(expected["grad_norm_total"]), rel=1e-4)
 
 
 @pytest.mark.parametrize(("name", "batch"), case(PREDICTION + DENOISE))
