@@ -49,13 +49,16 @@ class Row:
     modality: str = ""
 
     def value(self) -> float:
-        """The label (NaN: none); DataError when it is no number."""
+        """The label (NaN: none); DataError when it is no number, or infinite."""
         if not self.label:
             return math.nan
         try:
-            return float(self.label)
+            value = float(self.label)
         except ValueError:
             raise DataError(f"{self.label!r} is no number", "label") from None
+        if math.isinf(value):
+            raise DataError(f"{self.label!r} is infinite", "label", hint="leave it empty where nothing was measured")
+        return value
 
 
 def rows_of_index(path: str | Path) -> list[Row]:
@@ -96,8 +99,10 @@ def rows_of_index(path: str | Path) -> list[Row]:
 
 
 def _columns(header: list[str], path: Path) -> dict[str, int]:
-    """Where each of our columns is; DataError for a missing one."""
+    """Where each of our columns is; DataError for a missing or repeated one."""
     found = {}
+    if repeated := [name for name in dict.fromkeys(header) if name and header.count(name) > 1]:
+        raise DataError(f"has the column {repeated[0]!r} twice", path)
     for name in (*REQUIRED, *OPTIONAL):
         spelling = next((s for s in (name, *ALIASES.get(name, ())) if s in header), None)
         if spelling is not None:

@@ -1,8 +1,6 @@
 """Ligand files: SDF (also a bare molfile) and MOL2, plain or gzip-compressed, to molecules of heavy atoms."""
 
-import gzip
 import re
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +8,8 @@ from rdkit import Chem, rdBase
 
 from configs.errors import StructureError
 from data.molecule import BOND_SOURCE, FROM_FILE, ligand_from_atoms, sanitize
+from data.structure import read_bytes
 
-GZIP_MAGIC = b"\x1f\x8b"
 MOL2_START = "@<TRIPOS>MOLECULE"
 
 
@@ -26,10 +24,10 @@ def ligand_from_file(path: str | Path, index: int = 0) -> Chem.Mol:
         index: which molecule of the file.
 
     Raises:
-        StructureError: no such file, no such molecule, an unreadable record, or one without 3D coordinates.
+        StructureError: a file that can't be read, no such molecule, an unreadable record, or no 3D coordinates.
     """
     path = Path(path)
-    text = read_text(path)
+    text = read_bytes(path).decode("utf-8", errors="replace").replace("\r\n", "\n")
     if MOL2_START in text:
         records, parse, kind = [MOL2_START + part for part in text.split(MOL2_START)[1:]], _parse_mol2, "MOL2"
     else:
@@ -44,23 +42,6 @@ def ligand_from_file(path: str | Path, index: int = 0) -> Chem.Mol:
                 f"record {index} is not a readable {kind} molecule", path, hint="truncated or damaged?"
             )
         return _heavy_atoms(molecule, path)
-
-
-def read_text(path: Path) -> str:
-    """Text of a file that may be gzip-compressed, whatever its name says.
-
-    Raises:
-        StructureError: the file can't be read, or its compressed data is damaged.
-    """
-    try:
-        content = path.read_bytes()
-        if content.startswith(GZIP_MAGIC):
-            content = gzip.decompress(content)
-    except FileNotFoundError:
-        raise StructureError("no such file", path) from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise StructureError(f"can't be read: {error}", path) from error
-    return content.decode("utf-8", errors="replace").replace("\r\n", "\n")
 
 
 def _parse_sdf(record: str) -> Chem.Mol | None:

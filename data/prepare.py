@@ -128,6 +128,8 @@ def process_task(task: Task, root: Path, options: PrepareOptions) -> Iterator[Do
     vocabulary = options.load_vocabulary()
     rows = task.rows
     try:
+        if not task.path:
+            raise DataError("names no structure file", "pdb_path")
         structure = read_structure(root / task.path, options.model)
     except (LigareError, *UNFORESEEN) as error:
         for row in rows or [None]:

@@ -188,6 +188,7 @@ WRONG: dict[str, tuple[dict[str, str], type[LigareError], str]] = {
     "same": ({"chain1": "A", "chain2": "A"}, InterfaceError, "chain A and chain A share residues"),
     "none": ({"chain1": "A"}, DataError, "chain2: names no second partner"),
     "label": ({"chain1": "A", "chain2": "B", "label": "tight"}, DataError, "label: 'tight' is no number"),
+    "infinite": ({"chain1": "A", "chain2": "B", "label": "inf"}, DataError, "label: 'inf' is infinite"),
     "modality": (
         {"chain1": "A", "chain2": "B", "modality": "protein-cheese"},
         DataError,

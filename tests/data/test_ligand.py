@@ -85,7 +85,7 @@ def test_bad_files_are_named(tmp_path, sdf):
     with pytest.raises(StructureError, match=r"ligand\.sdf: record 0 is not a readable SDF"):
         ligand_from_file(sdf)
     sdf.write_bytes(gzip.compress("\n".join(lines).encode())[:60])
-    with pytest.raises(StructureError, match=r"ligand\.sdf: can't be read"):
+    with pytest.raises(StructureError, match=r"ligand\.sdf: is damaged gzip data"):
         ligand_from_file(sdf)
     flat = Chem.MolFromSmiles("CC(=O)Nc1ccccc1")
     Chem.rdDepictor.Compute2DCoords(flat)

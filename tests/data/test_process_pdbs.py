@@ -66,10 +66,12 @@ def test_refused_rows_are_listed_with_reasons(tmp_path: Path, capsys: pytest.Cap
     write(tmp_path / "far.pdb", residue("SER", 1, SER) + residue("SER", 1, SER, "B", (50, 0, 0)))
     (tmp_path / "cut.pdb").write_text("\n".join(dimer())[:1000])
     bad = ["far,far.pdb,A,B,,,,,", "gone,gone.pdb,A,B,,,,,", "cut,cut.pdb,A,B,,,,,", "chain,s0.pdb,A,Z,,,,,"]
+    bad.append("blank,,A,B,,,,,")
     assert process(index(tmp_path, [*bad, "good,s0.pdb,A,B,,,,,"]), tmp_path / "out") == 0
     with open(tmp_path / "out" / "failures.csv", newline="") as file:
         failures = {row["pdb_id"]: row for row in csv.DictReader(file)}
-    assert list(failures) == ["far", "gone", "cut", "chain"]
+    assert list(failures) == ["far", "gone", "cut", "chain", "blank"]
+    assert failures["blank"]["reason"] == "pdb_path: names no structure file"
     assert (failures["far"]["file"], failures["far"]["row"]) == ("far.pdb", "2")
     assert "the closest are" in failures["far"]["reason"]
     assert "no such file" in failures["gone"]["reason"]
@@ -164,6 +166,7 @@ def test_a_folder_needs_no_index(tmp_path: Path) -> None:
             r"index.csv: lacks the column 'pdb_path' \(its columns: pdb_id, chain1, chain2\)",
         ),
         ("pdb_id,pdb_path,chain1\nx,y,A", "lacks the column 'chain2'"),
+        ("pdb_id,pdb_path,chain1,chain2,chain2\na,b,c,d,e", "has the column 'chain2' twice"),
         (HEADER + "\na,b", r"index.csv, line 2: has 2 values for 9 columns"),
     ],
 )
