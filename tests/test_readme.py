@@ -34,8 +34,9 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def command_lines() -> list[list[str]]:
-    """Every shell command of the README as words."""
-    lines = "\n".join(blocks(README, "bash")).splitlines()
+    """Every shell command of the README and the other documents as words."""
+    texts = [README, *(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))]
+    lines = "\n".join(block for text in texts for block in blocks(text, "bash")).replace("\\\n", " ").splitlines()
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
@@ -51,14 +52,13 @@ def script_calls() -> list[tuple[str, list[str]]]:
 
 
 def test_scripts_exist_and_take_the_options(capsys: pytest.CaptureFixture[str]) -> None:
-    modules = {entry.module.replace(".", "/") + ".py": name for name, entry in COMMANDS.items()}
     calls = script_calls()
     assert len(calls) >= 6
     for file, arguments in calls:
         assert (ROOT / file).is_file(), file
         flags = {word for word in arguments if word.startswith("--")}
         with pytest.raises(SystemExit):
-            main([modules[file], "--help"])
+            importlib.import_module(file.removesuffix(".py").replace("/", ".")).main(["--help"])
         assert flags <= set(re.findall(r"--\w+", capsys.readouterr().out)), file
 
 
