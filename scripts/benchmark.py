@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from configs.command import command
 from configs.errors import ConfigError
 from configs.files import atomic_write
 
@@ -22,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OURS_ONLY_ABOVE = 512  # blocks; the plain model needs over 20 GB for a training step of 1000
 
 
+@command("benchmark")
 def main(argv: Sequence[str] | None = None) -> int:
     options = arguments(argv)
     if options.child:

@@ -180,6 +180,22 @@ def test_an_output_that_can_not_be_written_is_named(call: Call, shards: Path, tm
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_learned_vocabulary_serves_from_structures_to_evaluation(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "some.smi").write_text("CCO\nc1ccccc1O\nCC(=O)NC\nc1ccncc1C\n")
+    learned = tmp_path / "learned.json"
+    assert call("vocabulary", tmp_path / "some.smi", "--out", learned, "--size", "12")[0] == 0
+    made = ("synthesize", "--out_path", tmp_path, "-n", "12", "--n_jobs", "1", "--vocabulary", learned)
+    assert call(*made, "--valid_fraction", "0.4")[0] == 0
+    sizes = "--atom_hidden_size 8 --block_hidden_size 8 --edge_size 4 --k_neighbors 3 --n_layers 1".split()
+    noise = "--translation_noise 1 --mask_proportion 0.3 --batch_size 4 --max_epoch 1 --gpus -1 --no_progress".split()
+    sets = ("--train_set", tmp_path / "train", "--valid_set", tmp_path / "valid", "--save_dir", tmp_path / "runs")
+    assert call("train", *sets, *sizes, *noise)[0] == 2  # made with another vocabulary than train expects
+    assert call("train", *sets, *sizes, *noise, "--fragmentation_method", learned)[0] == 0
+    status, out, _ = call("evaluate-pretraining", tmp_path / "runs" / "version_0", "--draws", "1")
+    assert status == 0
+    assert "| model |" in out
+
+
 @pytest.mark.parametrize(
     ("error", "status", "line"),
     [

@@ -10,6 +10,7 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
+from configs.errors import DataError
 from data.item import Item
 from data.vocab import FIRST_MASKABLE, MODALITIES
 
@@ -31,7 +32,7 @@ class MaskedSamples:
 
 
 def masked_samples(items: Sequence[Item], n_block_types: int) -> MaskedSamples:
-    """Composition features of every masked block of noised items."""
+    """Composition features of every masked block of noised items; DataError when there is none."""
     rows, labels, owners = [], [], []
     for number, item in enumerate(items):
         if item.masked_blocks is None or item.masked_labels is None:
@@ -48,7 +49,7 @@ def masked_samples(items: Sequence[Item], n_block_types: int) -> MaskedSamples:
         labels.append(item.masked_labels)
         owners.append(np.full(len(item.masked_labels), number))
     if not rows:
-        raise ValueError("none of the items has a masked block")
+        raise DataError("none of the items has a masked block")
     return MaskedSamples(sparse.vstack(rows).tocsr(), np.concatenate(labels), np.concatenate(owners))
 
 
@@ -62,7 +63,12 @@ def fit_composition_classifier(samples: MaskedSamples, max_iter: int = 100) -> L
     """Multinomial logistic regression from composition to the type of the masked block.
 
     It stops after `max_iter` iterations, converged or not: more fit the training set better, not held-out families.
+
+    Raises:
+        DataError: all masked blocks are of one type.
     """
+    if (samples.labels == samples.labels[0]).all():
+        raise DataError("all masked blocks are of one type; there is nothing to tell apart")
     model = LogisticRegression(C=10.0, max_iter=max_iter)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -1,8 +1,18 @@
+"""What can be guessed about masked blocks from composition alone."""
+
 import numpy as np
 import pytest
+from scipy import sparse
 
+from configs.errors import DataError
 from data.item import Item
-from trainers.masked_baselines import fit_composition_classifier, majority_class, masked_samples, top_k_hits
+from trainers.masked_baselines import (
+    MaskedSamples,
+    fit_composition_classifier,
+    majority_class,
+    masked_samples,
+    top_k_hits,
+)
 
 
 def item(types: list[int], segments: list[int], masked: list[int], modality: int = 0) -> Item:
@@ -52,5 +62,11 @@ def test_top_k_hits_by_hand() -> None:
 
 
 def test_items_without_masks_are_refused() -> None:
-    with pytest.raises(ValueError, match="none of the items has a masked block"):
+    with pytest.raises(DataError, match="none of the items has a masked block"):
         masked_samples([], n_block_types=10)
+
+
+def test_blocks_of_one_type_are_refused() -> None:
+    samples = MaskedSamples(sparse.csr_matrix(np.eye(3)), np.full(3, 7), np.arange(3))
+    with pytest.raises(DataError, match="all masked blocks are of one type"):
+        fit_composition_classifier(samples)
