@@ -131,8 +131,8 @@ def _of_convolution(name: str, paths: TensorProductPaths, copied: bool) -> Itera
     """Constants of one convolution; a scalar on any side of a path needs none.
 
     Args:
-        copied: the published program copies this model from another; the library then also stores, for every path, the
-            constant times the path's factor.
+        copied: as in recorded interface models, whose trained half is a copy of an encoder: for every path it also has
+            the constant times the path's factor.
     """
     yield f"{name}.weight", torch.zeros(0)
     yield f"{name}.output_mask", torch.ones(paths.space_out.width)
