@@ -244,6 +244,25 @@ def test_without_an_index_pairs_ligands_and_ions_are_found(tmp_path: Path) -> No
     assert any(name.endswith("GOL") for name in more - kinds.keys())
 
 
+def test_a_free_amino_acid_is_told_from_those_of_the_chain(tmp_path: Path) -> None:
+    free = residue("SER", 301, SER, "A", (5.0, 8.0, 0.0), hetero=True)
+    item = make(tmp_path, [*chain_of("SER", 6, "A", SER), *free], chain1="A", chain2="A", lig_code="SER")
+    assert item.block_resid is not None
+    assert set(item.block_resid[item.segment_ids == 1].tolist()) == {301}
+    assert set(item.block_resid[item.segment_ids == 0].tolist()) <= set(range(1, 7))
+
+
+def test_a_copy_with_its_chains_in_the_other_order_is_a_copy(tmp_path: Path) -> None:
+    """Two equal chains that touch with different ends, and again far away, named the other way round."""
+    right, left = (3.7 * 4, 7.0, 0.0), (0.0, 0.0, 0.0)
+    away = np.array([0.0, 300.0, 0.0])
+    lines = [*chain_of("SER", 9, "A", SER, left), *chain_of("SER", 9, "B", SER, right)]
+    lines += [*chain_of("SER", 9, "C", SER, right + away), *chain_of("SER", 9, "D", SER, left + away)]
+    found = structure(tmp_path, lines)
+    assert [pair.name for pair in discover(found, copies=True)] == ["A_B", "C_D"]
+    assert [pair.name for pair in discover(found)] == ["A_B"]
+
+
 def test_copies_of_an_interface_count_once(tmp_path: Path) -> None:
     copy = [
         line[:21] + {"A": "C", "B": "D"}[line[21]] + line[22:46] + f"{float(line[46:54]) + 200:8.3f}" + line[54:]

@@ -8,8 +8,8 @@ from configs.errors import ConfigError
 from configs.schema import NoiseOptions
 from data.geometry import superposed
 from data.igso3 import angle_grid
-from data.noise import PretrainTransform, choose_segment, rotate, segment_atoms, shake, translate, twist
-from data.vocab import FIRST_ELEMENT
+from data.noise import PretrainTransform, choose_segment, is_ligand, rotate, segment_atoms, shake, translate, twist
+from data.vocab import FIRST_ELEMENT, load_vocabulary
 from data.wrapped_normal import score
 
 ALL = NoiseOptions(
@@ -135,6 +135,23 @@ def test_a_ligand_is_put_back_after_torsion_noise_a_protein_is_not():
         atoms, _ = split(item, 0)
         best = superposed(noised.X[atoms].astype(float), item.X[atoms].astype(float))
         assert np.allclose(noised.X[atoms], best, atol=1e-4) == aligned
+
+
+@pytest.mark.parametrize(
+    ("kind", "ligand"),
+    [
+        ("UNK", True),
+        ("GLY", False),
+        ("PRO", False),
+        ("DA", False),
+        ("RU", False),
+        ("H", True),
+        ("Og", True),
+    ],
+)
+def test_what_counts_as_a_ligand(kind, ligand):
+    item = random_item(7).with_(B=np.full(12, load_vocabulary().blocks.index(kind), np.uint16))
+    assert is_ligand(item, 0) == ligand
 
 
 @pytest.mark.parametrize("item", [random_item(8, torsions=False), random_item(8)])
