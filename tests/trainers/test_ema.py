@@ -31,7 +31,7 @@ def test_the_average_is_in_the_model_only_inside_the_block() -> None:
     model = Weights()
     average = MovingAverage(model, 0.5)
     model.trained.data += 4
-    with pytest.raises(KeyError), average.in_model():
+    with pytest.raises(KeyError), average.in_model():  # noqa: PT012
         assert model.trained.tolist() == [0, 0]
         raise KeyError
     assert model.trained.tolist() == [4, 4]
