@@ -168,7 +168,7 @@ def _discovered(task: Task, structure: Structure, vocabulary: Vocabulary, option
         name = f"{stem}_{name}"
         try:
             result: Item | Failure = make_interface(
-                structure, partners, vocabulary, options.cutoff, id=name, modality=modality, group=""
+                structure, partners, vocabulary, options.cutoff, id=name, modality=modality, group=stem
             )
         except (LigareError, *UNFORESEEN) as error:
             result = _failure(task, None, error, name)
@@ -191,10 +191,10 @@ def items_of_file(source: Any, **options: Any) -> list[Item]:
     """
     chosen = PrepareOptions(**options)
     structure = read_structure(source, chosen.model)
-    vocabulary = chosen.load_vocabulary()
+    vocabulary, stem = chosen.load_vocabulary(), stem_of(structure.path)
     return [
         make_interface(
-            structure, partners, vocabulary, chosen.cutoff, id=f"{stem_of(structure.path)}_{name}", modality=modality
+            structure, partners, vocabulary, chosen.cutoff, id=f"{stem}_{name}", modality=modality, group=stem
         )
         for name, partners, modality in discover(structure, chosen.additives, chosen.copies)
     ]

@@ -29,7 +29,7 @@ from data.vocab import MODALITIES, UNKNOWN, Vocabulary
 
 PARTS = ".parts"
 FILES_A_PART = 16
-FORMAT = 1  # of the items made; a change of the code that changes items raises it
+FORMAT = 2  # of the items made; a change of the code that changes items raises it
 
 
 class Report(NamedTuple):

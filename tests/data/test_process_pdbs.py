@@ -8,13 +8,15 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from item_factory import random_item
 from structure_texts import LYS, SER, chain_of, dimer, residue, write
 
 from configs.errors import DataError
 from data.index import rows_of_index, structure_files
 from data.prepare import PrepareOptions, tasks_of_rows
-from data.prepare_parallel import FILES_A_PART, PARTS, prepare
+from data.prepare_parallel import FILES_A_PART, PARTS, prepare, unknown_names
 from data.shards import ShardReader
 from scripts.process_pdbs import main
 
@@ -153,7 +155,14 @@ def test_a_folder_needs_no_index(tmp_path: Path) -> None:
     write(tmp_path / "in" / "deep" / "two.ent", dimer())
     (tmp_path / "in" / "notes.txt").write_text("no structure")
     assert main(["--structures", str(tmp_path / "in"), "--out_path", str(tmp_path / "out")]) == 0
-    assert {name[:3] for name in ShardReader(tmp_path / "out").ids} == {"one", "two"}
+    made = ShardReader(tmp_path / "out")
+    assert sorted(made.ids) == ["one_AB_A301-ZN", "one_A_B", "two_AB_A301-ZN", "two_A_B"]
+    assert made.groups == [name[:3] for name in made.ids]  # a split by group keeps the interfaces of a file together
+
+
+def test_blocks_of_unknown_type_are_counted_by_name() -> None:
+    item = random_item(1, n_blocks=4).with_(B=np.array([4, 2, 2, 5], np.uint16), block_resname=["GLY", "X", "Y", "ALA"])
+    assert list(unknown_names(item)) == ["X", "Y"]
 
 
 @pytest.mark.parametrize(
