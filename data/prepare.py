@@ -100,7 +100,7 @@ def process_row(
         id=row.pdb_id,
         modality=modality,
         label=row.value(),
-        group=row.group,
+        group=row.group or stem_of(row.pdb_path),
     )
 
 

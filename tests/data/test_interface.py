@@ -77,6 +77,7 @@ def test_an_ion_is_a_block_of_its_element(tmp_path: Path) -> None:
 def test_labels_groups_and_modalities_come_from_the_row(tmp_path: Path) -> None:
     item = make(tmp_path, chain1="A", chain2="B", label="-7.5", group="F1", modality="protein-peptide")
     assert (item.id, item.label, item.group, MODALITIES[item.modality]) == ("item", -7.5, "F1", "Ppeptide")
+    assert make(tmp_path, chain1="A", chain2="B").group == "x"  # the name of the file
 
 
 def test_a_short_chain_beside_a_long_one_is_a_peptide(tmp_path: Path) -> None:

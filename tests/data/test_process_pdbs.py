@@ -52,7 +52,7 @@ def test_items_come_in_the_order_of_the_index(tmp_path: Path, capsys: pytest.Cap
     reader = ShardReader(tmp_path / "out")
     assert reader.ids == ["a0", "a1", "a2", "b0", "b1", "b2"]
     assert reader.counts["label"][:3].tolist() == [0.5, 1.5, 2.5]
-    assert reader.groups == ["g0", "g1", "g2", "", "", ""]
+    assert reader.groups == ["g0", "g1", "g2", "s0", "s1", "s2"]  # without one, the file
     assert "PP" in capsys.readouterr().out
     assert not (tmp_path / "out" / PARTS).exists()
 
