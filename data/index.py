@@ -32,7 +32,8 @@ class Row:
         chain1, chain2: chains of either side, joined by `_`. An empty chain1 means all polymer chains.
         lig_code, lig_resi: the ligand of chain2 that is side 2 (residue name; number with insertion code).
         lig_smiles: of the ligand. ligand_path: SDF or MOL2 file with the ligand, in place of lig_code.
-        label: measured value. group: unit for leak-free splits (empty: the file's name). modality: kind of complex (empty: found out).
+        label: measured value. group: unit for leak-free splits (empty: the file's name).
+        modality: kind of complex (empty: found out).
     """
 
     line: int
