@@ -8,7 +8,7 @@ from models.config import DenoiseConfig
 from models.edges import INTRA, Edges, ReceiverSet, lay_out
 from models.encoder import EDGE_REACH, Encoded, MessagePassing
 from models.graph import Graph
-from models.layers.convolution import Convolution, Part
+from models.layers.convolution import Convolution, Parts
 from models.layers.harmonics import EDGE_FILTER, AxisFilter, distance, spherical_harmonics
 from models.layers.irreps import Block, FeatureSpace
 from models.layers.mlp import distance_embedder
@@ -33,7 +33,7 @@ class NoiseHeads(MessagePassing):
         if config.translation_noise or config.rotation_noise:
             out = FeatureSpace((Block(2, 1, -1), Block(2, 1, 1)))
             self.global_denoise_edge_embedder = distance_embedder(SEGMENT_REACH, edge, dropout)
-            parts: tuple[Part, ...] = (("edge", edge), ("sender", hidden))
+            parts: Parts = (("edge", edge), ("sender", hidden))
             self.global_denoise_predictor = Convolution(space, EDGE_FILTER, out, parts, dropout)
         if config.atom_noise:
             out = FeatureSpace((Block(1, 1, -1), Block(1, 1, 1)))

@@ -10,7 +10,7 @@ in cache; the backward pass makes each A again instead of storing it.
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,21 +26,25 @@ CHUNK_BYTES = {"cpu": 8 << 20, "cuda": 1 << 30}
 class Inputs(NamedTuple):
     """Tensors of one convolution.
 
-    x: [senders, width] features. attributes: [slots, a] what an edge knows by itself. receiver: [receivers, hidden] and
-    sender: [senders, hidden] parts of the hidden layer from both ends (the bias of the first layer is in `receiver`).
-    first: [hidden, a] weights of the attributes. filters: [slots, filter width]. weight: [weights, hidden] and bias:
-    [weights] of the second layer. keep: [slots, hidden] dropout factors, or None.
+    x: [senders, width] features. filters: [slots, filter width]. edge: [slots, e], receiver: [receivers, r] and sender:
+    [senders, s] parts of the weight network's input, any of them empty. first: [hidden, e + r + s] and first_bias:
+    [hidden] its first layer; weight: [weights, hidden] and bias: [weights] its second. keep: [slots, hidden] dropout
+    factors, or None.
     """
 
     x: Tensor
-    attributes: Tensor
+    filters: Tensor
+    edge: Tensor
     receiver: Tensor
     sender: Tensor
     first: Tensor
-    filters: Tensor
+    first_bias: Tensor
     weight: Tensor
     bias: Tensor
     keep: Tensor | None
+
+
+Part = Literal["edge", "receiver", "sender"]
 
 
 class Chunk(NamedTuple):
@@ -69,24 +73,52 @@ def chunks(slots: Slots, paths: TensorProductPaths, like: Tensor, hidden: int) -
 class _Work:
     """What forward and backward compute alike for one chunk."""
 
-    def __init__(self, paths: TensorProductPaths, slots: Slots, inputs: Inputs) -> None:
-        self.paths, self.slots, self.inputs = paths, slots, inputs
+    def __init__(self, paths: TensorProductPaths, slots: Slots, order: tuple[Part, ...], inputs: Inputs) -> None:
+        self.paths, self.slots, self.order, self.inputs = paths, slots, order, inputs
         self.tables = paths.tables(inputs.x)
 
-    def hidden(self, chunk: Chunk) -> Tensor:
-        """[edges, hidden + 1] hidden layer of the weight network, with a one for the bias; zero in empty slots."""
-        attributes, first = self.inputs.attributes[chunk.edges], self.inputs.first
-        h = attributes.new_empty(len(attributes), first.shape[0] + 1)
-        values = h[:, :-1]
-        values.copy_(torch.addmm(self.inputs.sender[self.slots.sender[chunk.edges]], attributes, first.T))
+    def known(self, chunk: Chunk) -> Tensor:
+        """[edges, e + r + s] input of the weight network, its parts in the order of the published weights."""
         receiver = self.inputs.receiver[self.slots.nodes[chunk.nodes]]
-        values.unflatten(0, (chunk.n, chunk.degree)).add_(receiver[:, None]).clamp_(min=0)
+        parts = {
+            "edge": self.inputs.edge[chunk.edges],
+            "receiver": receiver[:, None].expand(-1, chunk.degree, -1).flatten(0, 1),
+            "sender": self.inputs.sender[self.slots.sender[chunk.edges]],
+        }
+        return torch.cat([parts[name] for name in self.order], 1)
+
+    def hidden(self, chunk: Chunk, before: Tensor) -> Tensor:
+        """[edges, hidden + 1] hidden layer of the weight network, with a one for the bias; zero in empty slots.
+
+        Args:
+            before: [edges, hidden] the same before the ReLU.
+        """
+        h = before.new_empty(len(before), before.shape[1] + 1)
+        values = h[:, :-1]
+        values.copy_(before).clamp_(min=0)
         h[:, -1] = 1
         if self.inputs.keep is not None:
             values.mul_(self.inputs.keep[chunk.edges])
         if self.slots.filled is not None:
             h.mul_(self.slots.filled[chunk.edges, None])
         return h
+
+    def before(self, known: Tensor) -> Tensor:
+        """[edges, hidden] hidden layer before the ReLU."""
+        return torch.addmm(self.inputs.first_bias, known, self.inputs.first.T)
+
+    def slope(self, chunk: Chunk, before: Tensor) -> Tensor:
+        """[edges, hidden] derivative of `hidden`.
+
+        A unit that is zero up to the unit roundoff has the slope from above: its sign depends on the order of a sum, and
+        this is the side that the recorded gradients of the published program show.
+        """
+        slope = (before > -torch.finfo(before.dtype).eps / 2).to(before.dtype)
+        if self.inputs.keep is not None:
+            slope.mul_(self.inputs.keep[chunk.edges])
+        if self.slots.filled is not None:
+            slope.mul_(self.slots.filled[chunk.edges, None])
+        return slope
 
     def couplings(self, chunk: Chunk) -> dict[int, Tensor]:
         """Degree -> [edges, rows, 2l+1] matrices that couple features with filters."""
@@ -124,15 +156,18 @@ class AggregateThenProject(torch.autograd.Function):
     """Mean message of every receiver, [receivers, width out]. First derivatives only."""
 
     @staticmethod
-    def forward(ctx: Any, paths: TensorProductPaths, slots: Slots, *tensors: Tensor | None) -> Tensor:
+    def forward(
+        ctx: Any, paths: TensorProductPaths, slots: Slots, order: tuple[Part, ...], *tensors: Tensor | None
+    ) -> Tensor:
         inputs = Inputs(*tensors)  # type: ignore[arg-type]
-        ctx.paths, ctx.slots = paths, slots
+        ctx.fixed = (paths, slots, order)
         ctx.save_for_backward(*tensors)
-        work = _Work(paths, slots, inputs)
+        work = _Work(paths, slots, order, inputs)
         packed = paths.pack(inputs.weight, inputs.bias)
         out = inputs.x.new_zeros(slots.n_receivers, paths.space_out.width)
         for chunk in chunks(slots, paths, inputs.x, inputs.weight.shape[1]):
-            h, outputs = work.hidden(chunk), work.coupled(work.couplings(chunk), work.features(chunk))
+            h = work.hidden(chunk, work.before(work.known(chunk)))
+            outputs = work.coupled(work.couplings(chunk), work.features(chunk))
             rows = inputs.x.new_empty(chunk.n, paths.space_out.width)
             for number, (z, weight) in enumerate(zip(outputs, packed, strict=True)):
                 dim = paths.space_out.blocks[number].dim
@@ -144,9 +179,10 @@ class AggregateThenProject(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple:
-        inputs = Inputs(*ctx.saved_tensors)
-        gradients = _backward(_Work(ctx.paths, ctx.slots, inputs), grad_out, ctx.needs_input_grad[2 + 5])
-        return None, None, *gradients, None
+        paths, slots, order = ctx.fixed
+        work = _Work(paths, slots, order, Inputs(*ctx.saved_tensors))
+        wanted = Inputs(*ctx.needs_input_grad[len(ctx.fixed) :])
+        return None, None, None, *_backward(work, grad_out, for_filters=bool(wanted.filters)), None
 
 
 def _backward(work: _Work, grad_out: Tensor, for_filters: bool) -> tuple[Tensor | None, ...]:
@@ -154,11 +190,16 @@ def _backward(work: _Work, grad_out: Tensor, for_filters: bool) -> tuple[Tensor 
     paths, slots, inputs = work.paths, work.slots, work.inputs
     packed = paths.pack(inputs.weight, inputs.bias)
     d_packed = [torch.zeros_like(weight) for weight in packed]
-    d_x, d_receiver, d_sender = (t.new_zeros(t.shape) for t in (inputs.x, inputs.receiver, inputs.sender))
-    d_attributes, d_first = torch.zeros_like(inputs.attributes), torch.zeros_like(inputs.first)
+    d_x, d_edge, d_receiver, d_sender = (
+        t.new_zeros(t.shape) for t in (inputs.x, inputs.edge, inputs.receiver, inputs.sender)
+    )
+    d_first, d_first_bias = torch.zeros_like(inputs.first), torch.zeros_like(inputs.first_bias)
     d_filters = torch.zeros_like(inputs.filters) if for_filters else None
+    widths = [getattr(inputs, name).shape[1] for name in work.order]
     for chunk in chunks(slots, paths, inputs.x, inputs.weight.shape[1]):
-        h, couplings, features = work.hidden(chunk), work.couplings(chunk), work.features(chunk)
+        known, couplings, features = work.known(chunk), work.couplings(chunk), work.features(chunk)
+        before = work.before(known)
+        h = work.hidden(chunk, before)
         grad = grad_out[slots.nodes[chunk.nodes]] * slots.inverse_count[chunk.nodes, None]
         by_node = h.unflatten(0, (chunk.n, chunk.degree))
         d_h, d_outputs = torch.zeros_like(by_node), []
@@ -174,14 +215,17 @@ def _backward(work: _Work, grad_out: Tensor, for_filters: bool) -> tuple[Tensor 
         d_z = work.uncoupled(d_outputs, features)
         d_rows = torch.cat([torch.bmm(couplings[l1].transpose(1, 2), d).flatten(1) for l1, d in d_z.items()], 1)
         d_x.index_add_(0, sender, d_rows)
-        d_pre = d_h.flatten(0, 1)[:, :-1] * (h[:, :-1] > 0)
-        if inputs.keep is not None:
-            d_pre *= inputs.keep[chunk.edges]
-        torch.mm(d_pre, inputs.first, out=d_attributes[chunk.edges])
-        d_first.addmm_(d_pre.T, inputs.attributes[chunk.edges])
-        d_sender.index_add_(0, sender, d_pre)
-        d_receiver.index_copy_(0, slots.nodes[chunk.nodes], d_pre.unflatten(0, (chunk.n, chunk.degree)).sum(1))
+        d_before = d_h.flatten(0, 1)[:, :-1] * work.slope(chunk, before)
+        d_first.addmm_(d_before.T, known)
+        d_first_bias += d_before.sum(0)
+        d_known = dict(zip(work.order, (d_before @ inputs.first).split(widths, 1), strict=True))
+        d_edge[chunk.edges] = d_known["edge"]
+        if "sender" in d_known:
+            d_sender.index_add_(0, sender, d_known["sender"])
+        if "receiver" in d_known:
+            d_received = d_known["receiver"].unflatten(0, (chunk.n, chunk.degree)).sum(1)
+            d_receiver.index_copy_(0, slots.nodes[chunk.nodes], d_received)
         if d_filters is not None:
             for l1, d in d_z.items():
                 d_filters[chunk.edges] += torch.bmm(d, features[l1].transpose(1, 2)).flatten(1) @ work.tables[l1].T
-    return d_x, d_attributes, d_receiver, d_sender, d_first, d_filters, *paths.unpack(d_packed)
+    return d_x, d_filters, d_edge, d_receiver, d_sender, d_first, d_first_bias, *paths.unpack(d_packed)

@@ -1,18 +1,18 @@
 """One message-passing convolution: a network makes the weights of a tensor product from what an edge knows."""
 
-from typing import Literal, cast
+from typing import cast
 
-import torch
 from torch import Tensor, nn
 
-from models.layers.aggregate import AggregateThenProject
+from models.layers.aggregate import AggregateThenProject, Part
 from models.layers.irreps import FeatureSpace
 from models.layers.mlp import two_layers
 from models.layers.norm import EquivariantNorm
 from models.layers.paths import TensorProductPaths
 from models.layers.slots import Slots
 
-Part = tuple[Literal["edge", "receiver", "sender"], int]
+Parts = tuple[tuple[Part, int], ...]
+"""Name and width of each part of the weight network's input."""
 
 
 class Convolution(nn.Module):
@@ -20,7 +20,7 @@ class Convolution(nn.Module):
 
     Args:
         space_in, filters, space_out: what the tensor product couples.
-        parts: name and width of each part of the weight network's input, in the order of the published weights.
+        parts: of the weight network's input, in the order of the published weights.
         dropout: between the two layers of the weight network.
     """
 
@@ -29,7 +29,7 @@ class Convolution(nn.Module):
         space_in: FeatureSpace,
         filters: tuple[tuple[int, int], ...],
         space_out: FeatureSpace,
-        parts: tuple[Part, ...],
+        parts: Parts,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -56,20 +56,13 @@ class Convolution(nn.Module):
             receiver: [receivers, receiver part]. sender: [senders, sender part].
         """
         first, second = cast(nn.Linear, self.fc[0]), cast(nn.Linear, self.fc[3])
-        columns = dict(
-            zip((name for name, _ in self.parts), first.weight.split([n for _, n in self.parts], 1), strict=True)
-        )
-        to_receiver = first.bias.expand(slots.n_receivers, -1)
-        if receiver is not None:
-            to_receiver = torch.addmm(first.bias, receiver, columns["receiver"].T)
-        to_sender = (
-            x.new_zeros(1, 1).expand(len(x), len(first.bias)) if sender is None else sender @ columns["sender"].T
-        )
         keep = None
         if self.dropout and self.training:
             keep = x.new_empty(len(attributes), len(first.bias)).bernoulli_(1 - self.dropout).div_(1 - self.dropout)
         mean: Tensor = AggregateThenProject.apply(
-            *(self.paths, slots, x, attributes, to_receiver, to_sender, columns["edge"]),
-            *(filters, second.weight, second.bias, keep),
+            *(self.paths, slots, tuple(name for name, _ in self.parts), x, filters, attributes),
+            x.new_zeros(slots.n_receivers, 0) if receiver is None else receiver,
+            x.new_zeros(len(x), 0) if sender is None else sender,
+            *(first.weight, first.bias, second.weight, second.bias, keep),
         )
         return self.norm_layer(mean)

@@ -30,6 +30,6 @@ class EquivariantNorm(nn.Module):
             part = self.space.block_of(x, number)
             if block.is_scalar:
                 part = part - part.mean(2, keepdim=True)
-            part = part * (part.square().mean((1, 2), keepdim=True) + self.eps).rsqrt() * weight
+            part = part * ((part.square().mean((1, 2), keepdim=True) + self.eps).rsqrt() * weight)
             groups[block.l].append(part + self.affine_bias if block.is_scalar else part)
         return torch.cat([torch.cat(parts, 2).flatten(1) for parts in groups.values()], 1)
