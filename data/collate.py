@@ -10,6 +10,7 @@ Keys of a batch (a `torch_geometric.data.Data`; integers int64, numbers float32)
     noisy_segment, tr_eps, atom_eps [graphs], tr_score, rot_score [graphs, 3], atom_score [atoms, 3]
     tor_edges [2, torsions] atoms, tor_score [torsions], tor_batch [torsions] graph of each
     masked_blocks [blocks] bool, masked_labels [masked], block_embeddings [blocks, D] (zero for global blocks)
+    sizes: plain numbers that models plan with (`data.batch_sizes`), unknown blocks counted as ordinary and as global
 """
 
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ import torch
 from torch_geometric.data import Data
 
 from configs.errors import DataError
+from data.batch_sizes import batch_sizes
 from data.item import FIELDS, Item
 from data.vocab import ATOM_GLOBAL, GLOBAL
 
@@ -158,5 +160,9 @@ def collate_items(items: Sequence[Item]) -> Data:
     Raises:
         DataError: no items, or items that don't carry the same optional fields; names the item.
     """
-    tensors = {name: torch.from_numpy(array) for name, array in collate_arrays(items).items()}
-    return Data(**tensors, id=[item.id for item in items])
+    arrays = collate_arrays(items)
+    names = ("B", "block_lengths", "segment_ids", "lengths", "tor_batch", "noisy_segment")
+    structure = {name: arrays.get(name) for name in names}
+    sizes = [batch_sizes(**structure, unknown_is_special=special) for special in (False, True)]  # type: ignore[arg-type]
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    return Data(**tensors, id=[item.id for item in items], sizes=sizes)

@@ -54,6 +54,8 @@ def apply_mask(item: Item, masked: np.ndarray) -> Item:
     }
     if item.atom_positions is not None:
         changes["atom_positions"] = replaced(item.atom_positions, keep, new_first, 0)
+    if item.block_embeddings is not None:  # vectors of a block tell its type
+        changes["block_embeddings"] = replaced(item.block_embeddings, everything, masked, 0)
     if item.atom_score is not None:
         changes["atom_score"] = reduced(item.atom_score)
     if item.tor_score is not None and item.tor_bonds is not None:

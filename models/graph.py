@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from configs.errors import DataError
+from data.batch_sizes import batch_sizes
 from data.vocab import GLOBAL, UNKNOWN
 
 REQUIRED = ("X", "A", "B", "block_lengths", "segment_ids", "lengths")
@@ -81,7 +82,7 @@ def integers(batch: Any, name: str) -> Tensor | None:
 
 
 def read_graph(batch: Any, dtype: torch.dtype, unknown_is_special: bool) -> Graph:
-    """Derive indices and sizes of a batch; the only place where the model asks the device for numbers, once.
+    """Derive indices and sizes of a batch, without asking the device for numbers where collation stored them.
 
     Args:
         batch: mapping or torch-geometric batch with at least X, A, B, block_lengths, segment_ids, lengths.
@@ -96,7 +97,6 @@ def read_graph(batch: Any, dtype: torch.dtype, unknown_is_special: bool) -> Grap
         raise DataError(f"lacks {', '.join(missing)}", "batch", hint=f"a model needs {', '.join(REQUIRED)}")
     A, B, block_lengths, segment_ids, lengths = (torch.as_tensor(field(batch, name)).long() for name in REQUIRED[1:])
     X = torch.as_tensor(field(batch, "X")).to(dtype)
-    noisy = integers(batch, "noisy_segment")
     n_atoms, n_blocks, n_graphs = len(A), len(B), len(lengths)
     if len(X) != n_atoms or len(block_lengths) != n_blocks or len(segment_ids) != n_blocks:
         raise DataError(
@@ -104,7 +104,7 @@ def read_graph(batch: Any, dtype: torch.dtype, unknown_is_special: bool) -> Grap
             f"segment_ids {len(segment_ids)} blocks",
             "batch",
         )
-    if B.device.type == "cpu":  # elsewhere this would ask the device; batches come from `data.collate`
+    if on_host(B):  # elsewhere this would ask the device; batches come from `data.collate`
         _check_sums(lengths, n_blocks, block_lengths, n_atoms)
     graph_of_block = torch.arange(n_graphs, device=B.device).repeat_interleave(lengths, output_size=n_blocks)
     block_of_atom = torch.arange(n_blocks, device=B.device).repeat_interleave(block_lengths, output_size=n_atoms)
@@ -113,11 +113,7 @@ def read_graph(batch: Any, dtype: torch.dtype, unknown_is_special: bool) -> Grap
         special = special | (B == UNKNOWN)
     keys = (graph_of_block * 2 + segment_ids) * 2 + special
     atom_keys = keys[block_of_atom]
-    asked = [counted(key, 4 * n_graphs) for key in (atom_keys, keys)]
-    n_ordinary = torch.zeros_like(lengths).index_add_(0, graph_of_block, (B != GLOBAL).long())
-    asked += [lengths, n_ordinary, _torsions_per_graph(batch, lengths)]
-    asked += [] if noisy is None else [noisy]
-    numbers = torch.cat(asked).tolist()
+    numbers = _sizes(batch, (B, block_lengths, segment_ids, lengths), unknown_is_special)
     sizes = [_by_set(numbers[4 * n_graphs * i : 4 * n_graphs * (i + 1)]) for i in range(2)]
     lists = [numbers[(8 + i) * n_graphs : (9 + i) * n_graphs] for i in range(4)]
     centre = X.new_zeros(n_blocks, 3).index_add_(0, block_of_atom, X) / block_lengths[:, None]
@@ -133,6 +129,11 @@ def counted(index: Tensor, size: int) -> Tensor:
     return index.new_zeros(size).index_add_(0, index, torch.ones_like(index))
 
 
+def on_host(tensor: Tensor) -> bool:
+    """Whether looking at the numbers of a tensor costs nothing."""
+    return tensor.device.type == "cpu"
+
+
 def _check_sums(lengths: Tensor, n_blocks: int, block_lengths: Tensor, n_atoms: int) -> None:
     if int(lengths.sum()) != n_blocks:
         raise DataError(f"lengths sum to {int(lengths.sum())}, but there are {n_blocks} blocks", "batch")
@@ -140,9 +141,14 @@ def _check_sums(lengths: Tensor, n_blocks: int, block_lengths: Tensor, n_atoms: 
         raise DataError(f"block_lengths sum to {int(block_lengths.sum())}, but there are {n_atoms} atoms", "batch")
 
 
-def _torsions_per_graph(batch: Any, lengths: Tensor) -> Tensor:
-    owner = integers(batch, "tor_batch")
-    return torch.zeros_like(lengths) if owner is None else counted(owner, len(lengths))
+def _sizes(batch: Any, structure: tuple[Tensor, ...], unknown_is_special: bool) -> list[int]:
+    """`batch_sizes`, as collation stored them; counted here (which a GPU has to wait for) for batches without."""
+    stored = field(batch, "sizes")
+    if stored is not None and not on_host(structure[0]):
+        return stored[int(unknown_is_special)]
+    tensors = [*structure, integers(batch, "tor_batch"), integers(batch, "noisy_segment")]
+    arrays: list[Any] = [None if tensor is None else tensor.cpu().numpy() for tensor in tensors]
+    return batch_sizes(arrays[0], arrays[1], arrays[2], arrays[3], arrays[4], arrays[5], unknown_is_special)
 
 
 def _by_set(counts: list[int]) -> list[list[list[int]]]:

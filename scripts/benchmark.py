@@ -58,7 +58,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def child(**task) -> dict:
     """Run one measurement in a process of its own; a process killed for memory gives {"error": ...}."""
-    command = [sys.executable, str(Path(__file__)), "--child", json.dumps(task)]
+    command = [sys.executable, "-m", "scripts.benchmark", "--child", json.dumps(task)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = "out of memory" if done.returncode < 0 else (done.stderr.strip().splitlines() or ["failed"])[-1]
@@ -71,6 +71,8 @@ def about() -> str:
     import torch
 
     peak = child(what="peak", threads=2)
+    if "error" in peak:
+        raise ConfigError(f"a first measurement failed: {peak['error']}", "benchmark")
     return (
         "# Benchmarks\n\n"
         f"{platform.machine()}, {peak['threads']} threads, torch {torch.__version__}; float32 matrix product at "

@@ -20,6 +20,7 @@ COMMANDS: dict[str, Command] = {
     "split": Command("scripts.split_data", "split shards into training and validation by group"),
     "vocabulary": Command("scripts.learn_vocabulary", "learn a fragment vocabulary from a file of SMILES"),
     "train": Command("train", "pretrain or fine-tune"),
+    "embed": Command("scripts.get_embeddings", "vectors of complexes, blocks or atoms from a checkpoint"),
     "evaluate-pretraining": Command("scripts.evaluate_pretraining", "losses and masked accuracy against baselines"),
     "convert": Command("scripts.convert_checkpoint", "published checkpoints to ours, and back"),
     "plot": Command("scripts.plot_training", "curves of one or several runs"),

@@ -1,7 +1,7 @@
 """From nothing to a pretrained checkpoint in a few minutes, on data that this script makes itself.
 
 Makes molecular complexes with RDKit (`data.synthetic`), pretrains a small model on them with `configs/quickstart.yaml`,
-draws the curves and prints a report. Run it again to start afresh.
+embeds the held-out complexes, draws the curves and prints a report. Run it again to start afresh.
 """
 
 import argparse
@@ -29,15 +29,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def quickstart(options: argparse.Namespace) -> int:
-    """The three steps, each the same command that a user would type, then the report."""
+    """The steps, each the same command that a user would type, then the report."""
     import train
-    from scripts import evaluate_pretraining, make_synthetic, plot_training
+    from scripts import evaluate_pretraining, get_embeddings, make_synthetic, plot_training
 
     out: Path = options.out_path
     start_afresh(out)
     start = time.perf_counter()
 
-    print("1/3  Making built-in complexes: peptides and drug-like molecules, brought into contact by RDKit")
+    print("1/4  Making built-in complexes: peptides and drug-like molecules, brought into contact by RDKit")
     made = make_synthetic.main(
         ["--out_path", str(out / "data"), "-n", str(options.n_items), "--seed", "0", "--n_jobs", str(options.n_jobs)]
     )
@@ -45,7 +45,7 @@ def quickstart(options: argparse.Namespace) -> int:
         return made
     data_seconds = time.perf_counter() - start
 
-    print("\n2/3  Pretraining: denoise torsions, translation and rotation, name masked blocks")
+    print("\n2/4  Pretraining: denoise torsions, translation and rotation, name masked blocks")
     arguments = ["--config", str(ROOT / "configs" / "quickstart.yaml"), "--save_dir", str(out / "runs"), "--gpus", "-1"]
     arguments += ["--train_set", str(out / "data" / "train"), "--valid_set", str(out / "data" / "valid")]
     if options.max_epoch:
@@ -56,15 +56,21 @@ def quickstart(options: argparse.Namespace) -> int:
     run = out / "runs" / "version_0"
     train_seconds = time.perf_counter() - start - data_seconds
 
-    print("\n3/3  Report")
+    print("\n3/4  Embedding the held-out complexes")
+    best, vectors = run / "checkpoint" / "best", out / "embeddings.parquet"
+    embed = [str(out / "data" / "valid"), "--checkpoint", str(best), "--out", str(vectors), "--gpus", "-1"]
+    failed = get_embeddings.main(embed)
+
+    print("\n4/4  Report")
     picture = out / "training.png"
-    failed = plot_training.main([str(run), "--out", str(picture)])
-    failed = failed or evaluate_pretraining.main([str(run), "--draws", "1"])
+    failed = failed or plot_training.main([str(run), "--out", str(picture)])
+    failed = failed or evaluate_pretraining.main([str(run), "--draws", "2"])
     if failed:
         return failed
     total = time.perf_counter() - start
     print(f"built-in data   {out / 'data'}  ({data_seconds:.0f} s; made by computer, not experimental structures)")
-    print(f"checkpoint      {run / 'checkpoint' / 'best'}  ({train_seconds:.0f} s of training)")
+    print(f"checkpoint      {best}  ({train_seconds:.0f} s of training)")
+    print(f"embeddings      {vectors}")
     print(f"curves          {picture}")
     print(f"all in          {total:.0f} s")
     print("\nNext, your own structures: python scripts/process_pdbs.py --structures FOLDER --out_path shards")

@@ -28,6 +28,7 @@ FLAGS = {
     "split": "--by --valid_fraction --test_fraction --seed --out_path",
     "vocabulary": "--size --out",
     "train": "--config --task --train_set --save_dir --max_epoch --restart --torsion_noise",
+    "embed": "--checkpoint --out --level --max_blocks --gpus",
     "evaluate-pretraining": "--valid_set --train_set --checkpoint --draws --seed --out",
     "plot": "--out",
     "quickstart": "--out_path --n_items --n_jobs --max_epoch",

@@ -31,7 +31,7 @@ ITEMS = [noised(0), noised(1, 5, 5), noised(2, 9), noised(3, 3, 0), noised(4, 30
 
 def test_all_documented_keys_are_there_with_their_types():
     batch = collate_items(ITEMS)
-    assert set(batch.keys()) == ATOM_KEYS | BLOCK_KEYS | GRAPH_KEYS | OTHER_KEYS | {"id"}
+    assert set(batch.keys()) == ATOM_KEYS | BLOCK_KEYS | GRAPH_KEYS | OTHER_KEYS | {"id", "sizes"}
     floats = {
         "X",
         "label",
@@ -43,7 +43,7 @@ def test_all_documented_keys_are_there_with_their_types():
         "tor_score",
         "block_embeddings",
     }
-    for name in set(batch.keys()) - {"id"}:
+    for name in set(batch.keys()) - {"id", "sizes"}:
         expected = torch.float32 if name in floats else torch.bool if name == "masked_blocks" else torch.int64
         assert batch[name].dtype == expected, name
     assert batch.id == [item.id for item in ITEMS]
@@ -106,7 +106,7 @@ def test_a_batch_without_torsions_has_empty_torsion_keys():
 
 def test_items_without_noise_give_no_noise_keys():
     batch = collate_items([random_item(1), random_item(2)])
-    assert set(batch.keys()) == (ATOM_KEYS | BLOCK_KEYS | {"lengths", "label", "modality", "id"}) - {
+    assert set(batch.keys()) == (ATOM_KEYS | BLOCK_KEYS | {"lengths", "label", "modality", "id", "sizes"}) - {
         "atom_score",
         "masked_blocks",
         "block_embeddings",

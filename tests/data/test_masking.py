@@ -100,3 +100,10 @@ def test_masking_without_torsion_noise_drops_the_torsions():
     masked = apply_mask(random_item(7), masked_blocks(12, 2))
     assert masked.tor_bonds is None
     assert masked.tor_moved is None
+
+
+def test_external_vectors_of_masked_blocks_do_not_tell_their_type():
+    vectors = np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32)
+    item = mask_blocks(random_item(3, 12, block_embeddings=vectors), 0.3, rng(1))
+    assert (item.block_embeddings[item.masked_blocks] == 0).all()
+    np.testing.assert_array_equal(item.block_embeddings[~item.masked_blocks], vectors[~item.masked_blocks])
