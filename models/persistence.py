@@ -103,6 +103,9 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     folder = Path(folder)
     if not folder.is_dir():
         raise CheckpointError("no such folder", folder)
+    if not (folder / MANIFEST).exists():
+        hint = f"a checkpoint has {WEIGHTS}, {CONFIG} and {MANIFEST}; a run keeps its own in checkpoint/best"
+        raise CheckpointError("holds no checkpoint", folder, hint=hint)
     manifest = read_json(folder / MANIFEST, error=CheckpointError)
     if manifest.get("format") != FORMAT:
         raise CheckpointError(f"has format {manifest.get('format')!r}, this program reads {FORMAT}", folder / MANIFEST)

@@ -73,7 +73,8 @@ def quickstart(options: argparse.Namespace) -> int:
     print(f"embeddings      {vectors}")
     print(f"curves          {picture}")
     print(f"all in          {total:.0f} s")
-    print("\nNext, your own structures: python scripts/process_pdbs.py --structures FOLDER --out_path shards")
+    print("\nSo short a run learns torsions first. What half an hour on real interfaces teaches: docs/results.md")
+    print("Next, your own structures: python scripts/process_pdbs.py --structures FOLDER --out_path shards")
     return 0
 
 

@@ -75,10 +75,16 @@ def test_a_damaged_file_is_named(saved: Path) -> None:
         from_pretrained(saved)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "manifest.json"])
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
 def test_a_missing_file_is_named(saved: Path, name: str) -> None:
     (saved / name).unlink()
     with pytest.raises(CheckpointError, match=f"{name}: no such file"):
+        from_pretrained(saved)
+
+
+def test_a_folder_without_a_manifest_is_no_checkpoint(saved: Path) -> None:
+    (saved / "manifest.json").unlink()
+    with pytest.raises(CheckpointError, match=r"holds no checkpoint \(a checkpoint has model\.safetensors"):
         from_pretrained(saved)
 
 

@@ -95,3 +95,11 @@ def test_the_checkpoint_that_comes_with_the_package_loads(shards: Path, tmp_path
     vectors = np.array(pq.read_table(out).to_pydict()["embedding"])
     assert vectors.shape == (len(ITEMS), 16)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
+
+
+def test_a_folder_without_a_checkpoint_is_named_with_the_way_out(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    assert main([str(shards), "--checkpoint", str(tmp_path / "empty"), "--out", str(tmp_path / "x.parquet")]) == 2
+    assert "empty: holds no checkpoint (a checkpoint has model.safetensors" in capsys.readouterr().err
