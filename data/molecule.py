@@ -1,5 +1,6 @@
 """Molecules of heavy atoms with bonds, from atoms of a structure: by a SMILES, by geometry, or all bonds single."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from data.elements import is_metal
 from data.template import bonds_from_template
 from data.vocab import ATOMIC_NUMBER
 
+log = logging.getLogger(__name__)
 # How the bonds of a molecule were obtained; kept as this property of the molecule.
 BOND_SOURCE = "bonds_from"
 FROM_FILE, FROM_TEMPLATE, PERCEIVED, CONNECTIVITY = "file", "template", "perceived", "connectivity"
@@ -30,7 +32,8 @@ def ligand_from_atoms(
     """A molecule from the heavy atoms of a structure, in their order.
 
     Bonds come from the SMILES where it fits the atoms (a part of the SMILES will do: ligands are often partly
-    resolved), else from the geometry, else all bonds are single. The property `bonds_from` tells which way.
+    resolved), else from the geometry, else all bonds are single. The property `bonds_from` tells which way, and a
+    SMILES that does not fit is named in a warning of the log.
 
     Args:
         elements: [atoms] symbols, without hydrogens; unknown ones become dummy atoms.
@@ -53,7 +56,11 @@ def ligand_from_atoms(
         raise StructureError(f"atom {label} has a coordinate that is no number", *where, residue_name)
     numbers = [ATOMIC_NUMBER.get(str(e).strip().upper(), 0) for e in elements]
     with rdBase.BlockLogs():
-        molecule, source = _with_bonds(numbers, coords, _parse_template(smiles, where))
+        template = _parse_template(smiles, where)
+        molecule, source = _with_bonds(numbers, coords, template)
+    if template is not None and source != FROM_TEMPLATE:
+        place = ", ".join(map(str, where)) or residue_name
+        log.warning("%s: the SMILES %s does not fit its %d heavy atoms; bonds %s", place, smiles, len(numbers), source)
     molecule.SetProp(BOND_SOURCE, source)
     molecule.SetProp("_Name", residue_name)
     for atom, name in zip(molecule.GetAtoms(), names or ()):

@@ -1,5 +1,7 @@
 """Splitting a data set so that nothing related is on both sides."""
 
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from configs.errors import ConfigError, DataError
-from data.shard_files import MANIFEST
+from configs.files import TEMPORARY_PREFIX
 from data.shards import ShardReader, copy_items
 
 By = Literal["group", "random"]
@@ -70,7 +72,7 @@ def split_folder(
         by: `group`: whole groups on one side (`group_of`); `random`: every item on its own.
 
     Raises:
-        DataError: shards that can't be read, or a folder of `out` that holds a data set already.
+        DataError: shards that can't be read, or a folder of `out` that holds something already.
         ConfigError: see `split_groups`.
     """
     reader = ShardReader(path)
@@ -80,9 +82,15 @@ def split_folder(
     else:
         units = [str(number) for number in range(len(identifiers))]
     parts = split_groups(units, fractions, seed)
+    out = Path(out)
     for name in parts:
-        if (Path(out) / name / MANIFEST).exists():
-            raise DataError("holds a data set already", Path(out) / name, hint="choose another folder")
+        if (out / name).exists() and any((out / name).iterdir()):
+            raise DataError("holds a data set already, or something else", out / name, hint="choose another folder")
+    unfinished = out / f"{TEMPORARY_PREFIX}split"  # so that a split that was killed leaves no part behind
+    shutil.rmtree(unfinished, ignore_errors=True)
     for name, part in parts.items():
-        copy_items(reader, part.indices, Path(out) / name)
+        copy_items(reader, part.indices, unfinished / name)
+    for name in parts:
+        os.replace(unfinished / name, out / name)
+    unfinished.rmdir()
     return parts

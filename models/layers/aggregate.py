@@ -110,8 +110,8 @@ class _Work:
     def slope(self, chunk: Chunk, before: Tensor) -> Tensor:
         """[edges, hidden] derivative of `hidden`.
 
-        A unit that is zero up to the unit roundoff has the slope from above: its sign depends on the order of a sum,
-        and this is the side that the recorded gradients of the published program show.
+        A unit that is zero up to the unit roundoff has the slope from above: its sign depends on the order of a sum.
+        The side, and where the band ends, were chosen to agree with recorded gradients of the published program.
         """
         slope = (before > -torch.finfo(before.dtype).eps / 2).to(before.dtype)
         if self.inputs.keep is not None:

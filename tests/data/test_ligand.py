@@ -213,3 +213,13 @@ class TestRealLigands:
             again = ligand_from_atoms(elements, molecule.GetConformer().GetPositions(), smiles=row["lig_smiles"])
             assert again.GetProp("bonds_from") == "template"
             assert Counter(split_ligand(again, VOCABULARY).block_resname) == Counter(blocks.block_resname)
+
+
+def test_a_smiles_that_does_not_fit_is_named_in_the_log(caplog):
+    coords = np.array([[0.0, 0, 0], [1.5, 0, 0], [2.2, 1.3, 0]])
+    found = ligand_from_atoms(["C", "C", "O"], coords, smiles="c1ccncc1", where=("x.pdb", "residue 7 LIG"))
+    assert found.GetProp("bonds_from") == "perceived"
+    assert "x.pdb, residue 7 LIG: the SMILES c1ccncc1 does not fit its 3 heavy atoms; bonds perceived" in caplog.text
+    caplog.clear()
+    ligand_from_atoms(["C", "C", "O"], coords, smiles="CCO")
+    assert caplog.text == ""

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from item_factory import assert_same_item, random_item
 
 from configs.errors import ConfigError, DataError
+from data import splits
 from data.shards import ShardReader, write_part
 from data.splits import group_of, split_folder, split_groups
 from scripts.split_data import main
@@ -84,6 +85,23 @@ def test_an_existing_part_stops_the_split_before_anything_is_written(folder, tmp
     with pytest.raises(DataError, match="valid: holds a data set already"):
         split_folder(folder, tmp_path / "out", {"valid": 0.2})
     assert not (tmp_path / "out" / "train").exists()
+
+
+def test_a_split_that_was_interrupted_can_be_made_again(folder, tmp_path, monkeypatch):
+    out, real = tmp_path / "out", splits.copy_items
+
+    def dies_at_valid(reader, indices, path):
+        if path.name == "valid":
+            raise KeyboardInterrupt
+        return real(reader, indices, path)
+
+    monkeypatch.setattr(splits, "copy_items", dies_at_valid)
+    with pytest.raises(KeyboardInterrupt):
+        split_folder(folder, out, {"valid": 0.2})
+    assert not (out / "train").exists()
+    monkeypatch.setattr(splits, "copy_items", real)
+    split_folder(folder, out, {"valid": 0.2})
+    assert sorted(path.name for path in out.iterdir()) == ["train", "valid"]
 
 
 @pytest.mark.parametrize("fractions", [{"valid": 0.0}, {"valid": 1.0}, {"valid": 0.6, "test": 0.5}, {"valid": -0.1}])
