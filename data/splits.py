@@ -11,6 +11,7 @@ import numpy as np
 
 from configs.errors import ConfigError, DataError
 from configs.files import TEMPORARY_PREFIX
+from data.shard_files import MANIFEST
 from data.shards import ShardReader, copy_items
 
 By = Literal["group", "random"]
@@ -85,7 +86,8 @@ def split_folder(
     out = Path(out)
     for name in parts:
         if (out / name).exists() and any((out / name).iterdir()):
-            raise DataError("holds a data set already, or something else", out / name, hint="choose another folder")
+            what = "holds a data set already" if (out / name / MANIFEST).exists() else "is not empty"
+            raise DataError(what, out / name, hint="choose another folder")
     unfinished = out / f"{TEMPORARY_PREFIX}split"  # so that a split that was killed leaves no part behind
     shutil.rmtree(unfinished, ignore_errors=True)
     for name, part in parts.items():
