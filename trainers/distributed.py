@@ -1,5 +1,6 @@
 """Ranks: devices, the process group of torchrun's environment, and collectives that also work on one rank."""
 
+import gc
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -72,7 +73,9 @@ def process_group(device: torch.device) -> Iterator[None]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield
+        dist.barrier()  # no rank leaves while another still talks to it
     finally:
+        gc.collect()  # a wrapped model in a reference cycle would keep the group's threads until the process ends
         dist.destroy_process_group()
 
 
