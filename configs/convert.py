@@ -49,9 +49,11 @@ def _to_choice(value: Any, kind: Any) -> Any:
     return value if value in get_args(kind) else _refuse()
 
 
-def _to_numbers(value: Any, kind: Any) -> tuple[int, ...]:
+def _to_tuple(value: Any, kind: Any) -> tuple[Any, ...]:
+    """Several values, or a single one, of the tuple's type."""
     values = value if isinstance(value, (list, tuple)) else () if value is None else (value,)
-    return tuple(_to_int(v, int) for v in values)
+    one = get_args(kind)[0]
+    return tuple(_CONVERTERS[get_origin(one) or one](v, one) for v in values)
 
 
 def _refuse() -> NoReturn:
@@ -64,6 +66,6 @@ _CONVERTERS: dict[Any, Callable[[Any, Any], Any]] = {
     float: _to_float,
     str: _to_text,
     Literal: _to_choice,
-    tuple: _to_numbers,
+    tuple: _to_tuple,
 }
-_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text", tuple: "device numbers"}
+_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text", tuple: "values of its kind"}

@@ -215,8 +215,6 @@ class HeadOptions:
     """Dropout of the prediction head."""
     pred_nonlinearity: Literal["relu", "gelu", "elu"] = "relu"
     """Nonlinearity of the prediction head."""
-    partial_finetune: bool = False
-    """Train the prediction head only."""
     noisy_nodes_weight: float = 0.0
     """Weight of denoising as an auxiliary loss while fine-tuning (0: off)."""
 

@@ -8,6 +8,7 @@ import tyro
 
 from configs.convert import convert
 from configs.errors import ConfigError
+from configs.finetune_options import FinetuneOptions
 from configs.options import (
     BlockEmbeddingOptions,
     DataOptions,
@@ -28,6 +29,7 @@ __all__ = [
     "DataOptions",
     "EncoderOptions",
     "HeadOptions",
+    "FinetuneOptions",
     "NoiseOptions",
     "Padding",
     "RunConfig",
@@ -84,6 +86,9 @@ class RunConfig:
 
 
 GROUPS: dict[str, type] = {
+    label: LabelOptions = field(default_factory=LabelOptions)
+    report: ReportOptions = field(default_factory=ReportOptions)
+    finetune: FinetuneOptions = field(default_factory=FinetuneOptions)
     "data": DataOptions,
     "noise": NoiseOptions,
     "encoder": EncoderOptions,
@@ -116,3 +121,6 @@ def option_types() -> dict[str, dict[str, Any]]:
     """Type of every option, by group; the options of the run itself are in group ""."""
     top = {name: kind for name, kind in get_type_hints(RunConfig).items() if name not in GROUPS}
     return {"": top, **{group: get_type_hints(kind) for group, kind in GROUPS.items()}}
+    "finetune": FinetuneOptions,
+    "label": LabelOptions,
+    "report": ReportOptions,
