@@ -1,26 +1,38 @@
 """Loaders of training and validation batches from the options of a run."""
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch.utils.data import DataLoader
+from torch_geometric.data import Data
 
 from configs.errors import ConfigError
 from configs.schema import RunConfig
 from data.collate import collate_items
 from data.dataset import InterfaceDataset
+from data.item import Item
 from data.noise import PretrainTransform
+from data.pairs import collate_pairs
 from data.sampler import BatchSampler
 
 if TYPE_CHECKING:
     from data.vocab import Vocabulary
+
+Collate = Callable[[Sequence[Item]], Data]
 
 
 def _one_thread(_: int) -> None:
     torch.set_num_threads(1)
 
 
-def make_loader(dataset: InterfaceDataset, sampler: BatchSampler, num_workers: int = 0) -> DataLoader:
+# What makes a batch, where a task needs more than the items as they are.
+COLLATE: dict[str, Collate] = {"prot_interface": collate_pairs}
+
+
+def make_loader(
+    dataset: InterfaceDataset, sampler: BatchSampler, num_workers: int = 0, collate: Collate = collate_items
+) -> DataLoader:
     """A loader of collated batches in the order of the sampler; workers live as long as the loader.
 
     The sampler is asked for (epoch, item) pairs at the start of every epoch, so `loader.batch_sampler.set_epoch` and
@@ -29,7 +41,7 @@ def make_loader(dataset: InterfaceDataset, sampler: BatchSampler, num_workers: i
     return DataLoader(
         dataset,
         batch_sampler=sampler,
-        collate_fn=collate_items,
+        collate_fn=collate,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
         worker_init_fn=_one_thread,
@@ -72,7 +84,7 @@ def make_loaders(
             world=world,
             balanced=training and data.balanced_sampler,
         )
-        return make_loader(dataset, sampler, data.num_workers)
+        return make_loader(dataset, sampler, data.num_workers, COLLATE.get(run.task, collate_items))
 
     train = loader(train_sets, True, data.batch_size, data.max_n_vertex_per_gpu)
     if not valid_sets:

@@ -10,9 +10,8 @@ from torch import Tensor
 from configs.errors import DataError
 from trainers.abs_trainer import Trainer
 from trainers.batches import entry, n_items
-from trainers.metrics import majority_rate, top_k_correct
+from trainers.masked_accuracy import masked_labels, masked_metrics, masked_parts
 
-TOP_K = 5
 # Loss parts and the names of their weights in the model's configuration.
 WEIGHTS = {
     "atom": "atom_weight",
@@ -76,29 +75,15 @@ class PretrainMaskingNoisingTrainer(PretrainTrainer):
     """Denoising, and naming masked blocks: accuracy (top 1, top 5) beside that of always naming the majority class."""
 
     def logged_parts(self, output: Any, batch: Any) -> dict[str, Tensor]:
-        parts = super().logged_parts(output, batch)
-        hits = self._hits(output, batch)
-        return parts | {f"masked_{name}": correct.float().mean() for name, correct in hits.items()}
+        logits = getattr(output, "masked_logits", None)
+        return super().logged_parts(output, batch) | masked_parts(logits, batch)
 
     def predictions(self, output: Any, batch: Any) -> Mapping[str, Tensor]:
-        return {"masked_labels": batch["masked_labels"]} if self._hits(output, batch) else {}
+        return masked_labels(batch) if getattr(output, "masked_logits", None) is not None else {}
 
     def metrics(self, predictions: dict[str, np.ndarray], means: dict[str, float]) -> dict[str, float]:
-        """Adds the majority rate; the accuracies are already means over masked blocks."""
-        out = super().metrics(predictions, means)
-        if "masked_labels" in predictions:
-            out["masked_majority_rate"] = majority_rate(predictions["masked_labels"])
-        return out
-
-    def _hits(self, output: Any, batch: Any) -> dict[str, Tensor]:
-        logits, labels = getattr(output, "masked_logits", None), entry(batch, "masked_labels")
-        if logits is None or labels is None or not len(labels):
-            return {}
-        logits = logits.detach()
-        return {
-            "accuracy": top_k_correct(logits, labels, 1),
-            f"accuracy_top{TOP_K}": top_k_correct(logits, labels, TOP_K),
-        }
+        """Adds the majority rate."""
+        return super().metrics(predictions, means) | masked_metrics(predictions)
 
 
 class PretrainMaskingNoisingTrainerWithBlockEmbedding(PretrainMaskingNoisingTrainer):

@@ -1,0 +1,78 @@
+"""An interface from one side only, contrastive against the complex (task `prot_interface`)."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from configs.errors import DataError
+from models.losses import contrastive_loss
+from trainers.abs_trainer import Trainer
+from trainers.batches import entry
+from trainers.gather_rows import gather_rows
+from trainers.scores import retrieval_metrics
+
+MOST_PAIRS = 4096  # compared with each other at a time in validation: their products fill a matrix
+
+
+class ProtInterfaceTrainer(Trainer):
+    """Trains a `ProteinInterfaceModel` on batches of `data.pairs.collate_pairs`.
+
+    Every pair of a step is compared with every other pair of it, those of other ranks included, so that ranks train as
+    one process does on their joint batch. More pairs a step make a harder task: losses of different batch sizes don't
+    compare. `loss_base`, the loss of equal embeddings, is log(2 n - 1) for n pairs.
+
+    Validation compares all pairs of the set (in parts of 4,096), whatever the batches: its `loss` is not that of a
+    training step. Recall at 1, 5 and 10 and the mean reciprocal rank tell how the first side finds its complex.
+    """
+
+    def share_step(self, batch: Any, batch_idx: int, val: bool = False) -> Any:
+        """The model's output; its loss is that of the pairs of all ranks while training.
+
+        Raises:
+            DataError: the batch holds no complexes.
+        """
+        output = self.model(batch)
+        if output.cmplx_pred is None:
+            raise DataError("holds no complexes", *list(entry(batch, "id") or ())[:1], hint="collate_pairs makes pairs")
+        if not val:
+            both = gather_rows(torch.cat([output.pred, output.cmplx_pred], 1))
+            output.loss = contrastive_loss(*both.chunk(2, 1))
+            output.terms = {"loss_base": output.loss.new_tensor(loss_of_equals(len(both)))}
+        return output
+
+    def predictions(self, output: Any, batch: Any) -> Mapping[str, Tensor]:
+        """Both embeddings of every pair."""
+        return {"side": output.pred, "complex": output.cmplx_pred}
+
+    def metrics(self, predictions: dict[str, np.ndarray], means: dict[str, float]) -> dict[str, float]:
+        """Loss and retrieval over the whole set."""
+        if not len(predictions.get("side", ())):
+            return {}
+        return pair_metrics(predictions["side"], predictions["complex"])
+
+
+def loss_of_equals(n: int) -> float:
+    """The contrastive loss of n pairs whose embeddings are all the same."""
+    return math.log(2 * n - 1)
+
+
+def pair_metrics(side: np.ndarray, complexes: np.ndarray) -> dict[str, float]:
+    """Contrastive loss, its base, and retrieval scores of pairs.
+
+    Args:
+        side, complexes: [pairs, width], rows of length 1. More than 4,096 pairs are compared in parts of about equal
+            size; the scores are means over pairs.
+    """
+    parts = -(-len(side) // MOST_PAIRS)
+    found: dict[str, float] = {}
+    for rows in np.array_split(np.arange(len(side)), parts):
+        one, other = torch.from_numpy(side[rows]).double(), torch.from_numpy(complexes[rows]).double()
+        scores = {"loss": float(contrastive_loss(one, other)), "loss_base": loss_of_equals(len(rows))}
+        scores |= retrieval_metrics((one @ other.T).numpy())
+        for name, value in scores.items():
+            found[name] = found.get(name, 0.0) + value * len(rows) / len(side)
+    return found
