@@ -46,8 +46,8 @@ def plain_name(name: str) -> str:
     return f"{module}.{tensor}{tail}"
 
 
-def named_plain(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Parameters by plain name, without those that are never trained."""
+def trainable_by_name(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Parameters by plain name, without those that never train."""
     return {plain_name(name): p for name, p in model.named_parameters() if role(name) != "fixed"}
 
 

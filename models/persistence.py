@@ -21,6 +21,7 @@ from configs.errors import CheckpointError, ConfigError
 from configs.files import atomic_write, read_json, sha256_of, write_json
 from configs.schema import Padding, nearest
 from data.vocab import N_PUBLISHED_MODALITIES
+from models.adapters import AdapterConfig, adapter_values, add_adapters
 from models.backbone import rows_of_modalities
 from models.card import CARD, model_card
 from models.config import Nonlinearity, config_from_dict
@@ -77,7 +78,7 @@ def save_pretrained(model: nn.Module, folder: str | Path, extra: Mapping[str, An
     folder = Path(folder)
     facts = dict(extra or {})
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    config = model.config_dict()  # type: ignore[operator]
+    config = model.config_dict() | adapter_values(model)  # type: ignore[operator]
     atomic_write(folder / WEIGHTS, safetensors_bytes(state, {"format": "pt", "config": json.dumps(config)}))
     write_json(folder / CONFIG, config)
     checksums = {name: sha256_of(folder / name) for name in (WEIGHTS, CONFIG)}
@@ -193,8 +194,12 @@ def model_from_config(values: Mapping[str, Any], source: str | Path) -> Any:
     if name not in MODELS:
         raise CheckpointError(f"unknown model_type {name!r}", source, hint=nearest(str(name), MODELS))
     kind: Any = MODELS[name]
+    own = {name: value for name, value in values.items() if name != "adapters"}
     try:
-        return kind(config_from_dict(kind.Config, values, str(source)))
+        model = kind(config_from_dict(kind.Config, own, str(source)))
+        if isinstance(values.get("adapters"), Mapping):
+            add_adapters(model, config_from_dict(AdapterConfig, values["adapters"], str(source)))
+        return model
     except ConfigError as error:
         raise CheckpointError(error.what, *error.where, hint=error.hint) from error
 

@@ -16,6 +16,7 @@ from trainers.callbacks import Callback, default_callbacks
 from trainers.checkpoint import Checkpoints
 from trainers.distributed import choose_device, from_main, is_main, say, to_device
 from trainers.ema import MovingAverage
+from trainers.finetune import to_store, train_mode
 from trainers.evaluation import evaluate
 from trainers.gradient_step import StepModule, distribute, joint_loss, without_sync
 from trainers.metrics import Meter, weigh
@@ -118,7 +119,7 @@ class Trainer(Task):
 
     def _train_epoch(self, device: torch.device) -> dict[str, float]:
         """Train on the (remaining) batches of the epoch; returns the epoch's mean loss parts over all ranks."""
-        self.model.train()
+        train_mode(self.model)
         total = start_epoch(self.train_loader, self.epoch, self.batch)
         group: list[Any] = []
         for batch in iterate(self.train_loader, self.batch):
@@ -289,7 +290,7 @@ class Trainer(Task):
             with self.averaged_weights():
                 extra = self.facts | {"epoch": self.epoch, "step": self.global_step, self.config.monitor: metric}
                 extra |= {"metrics": metrics, "training": recorded_facts(self.save_dir)}
-                self.checkpoints.add(self.model, metric, self.epoch, self.global_step, extra)
+                self.checkpoints.add(to_store(self.model, self.config), metric, self.epoch, self.global_step, extra)
         self.checkpoints.load(from_main(self.checkpoints.state()))
         self.event("on_checkpoint")
 
@@ -304,6 +305,10 @@ class Trainer(Task):
         """Device, folder, stored state, and the wrapper for several ranks."""
         self.device = choose_device(gpus, local_rank)
         if self.config.mixed_precision and self.device.type != "cuda":
+        self.share_step_over_ranks()
+
+    def share_step_over_ranks(self) -> None:
+        """With several ranks, wrap the step so that they share gradients; again when other parameters train."""
             say("--mixed_precision has no effect on the CPU")
         self.model.to(self.device)
         if is_main():

@@ -115,10 +115,13 @@ def in_words(parts: dict[str, float]) -> str:
 
 
 def default_callbacks(config: "TrainConfig", use_wandb: bool, use_raytune: bool) -> list[Callback]:
-    """The loggers that the options ask for."""
+    """The loggers, and the schedule of unfreezing, that the options ask for."""
+    from trainers.finetune import UnfreezeSchedule, finetune_options
     from trainers.loggers import RayTuneReporter, TensorBoardLogger, WandbLogger
 
     callbacks: list[Callback] = [HistoryWriter(), ConsoleLogger(config.progress)]
+    if finetune_options(config).stages:
+        callbacks.append(UnfreezeSchedule(finetune_options(config)))
     if config.use_tensorboard:
         callbacks.append(TensorBoardLogger())
     if use_wandb or config.use_wandb:

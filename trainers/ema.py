@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class MovingAverage:
-    """The averaged copy of a model's trainable parameters.
+    """The averaged copy of a model's trainable parameters; what is frozen has no average.
 
     The decay starts small, min(decay, (1 + n) / (10 + n)) after n steps, so that the first weights are soon forgotten.
     """
@@ -16,10 +16,17 @@ class MovingAverage:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay, self.steps = decay, 0
         self._model = model
-        self.average = {name: p.detach().clone() for name, p in self._parameters()}
+        self.average: dict[str, Tensor] = {}
+        self.take_in()
+
+    def take_in(self) -> None:
+        """Begin to average parameters that have become trainable; as long as they were frozen they were their mean."""
+        for name, p in self._model.named_parameters():
+            if p.requires_grad and name not in self.average:
+                self.average[name] = p.detach().clone()
 
     def _parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        return ((name, p) for name, p in self._model.named_parameters() if p.requires_grad)
+        return ((name, p) for name, p in self._model.named_parameters() if name in self.average)
 
     @torch.no_grad()
     def update(self) -> None:
@@ -41,8 +48,10 @@ class MovingAverage:
 
     def load(self, average: dict[str, Tensor], steps: int) -> None:
         """Restore a stored average."""
-        self.average = {name: average[name].to(p.device).clone() for name, p in self._parameters()}
+        parameters = self._model.named_parameters()
+        self.average = {name: average[name].to(p.device).clone() for name, p in parameters if name in average}
         self.steps = steps
+        self.take_in()
 
     @torch.no_grad()
     def _fill(self, values: dict[str, Tensor]) -> None:

@@ -7,6 +7,7 @@ import torch
 from trainers.batches import iterate, start_epoch
 from trainers.distributed import to_device
 from trainers.metrics import Meter, Predictions, weigh
+from trainers.finetune import train_mode
 
 if TYPE_CHECKING:
     from trainers.abs_trainer import Trainer
@@ -29,6 +30,5 @@ def evaluate(trainer: "Trainer", loader: Any) -> dict[str, float]:
                 output = trainer.valid_step(batch, number)
             meter.add(weigh(trainer.logged_parts(output, batch), counts))
             kept.add(trainer.predictions(output, batch))
-    trainer.model.train()
-    means = meter.means()
-    return means | trainer.metrics(kept.gather(), means)
+    train_mode(trainer.model)
+    return meter.means(), kept.gather()

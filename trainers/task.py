@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import StepLR
 
 from trainers.batches import n_items, steps_of_run
+from trainers.finetune import finetune_options, parameter_groups
 from trainers.schedules import STEP_FACTOR, StepScheduler, make_schedule
 from trainers.train_config import TrainConfig
 
@@ -20,11 +21,12 @@ class Task:
     config: TrainConfig
 
     def get_optimizer(self) -> torch.optim.Optimizer:
-        """Adam, or AdamW when weight_decay is set."""
-        parameters = [p for p in self.model.parameters() if p.requires_grad]
-        if self.config.weight_decay:
-            return torch.optim.AdamW(parameters, lr=self.config.lr, weight_decay=self.config.weight_decay)
-        return torch.optim.Adam(parameters, lr=self.config.lr)
+        """Adam, or AdamW when weight_decay is set; frozen parameters get no gradient, and so no decay."""
+        config = self.config
+        groups = parameter_groups(self.model, finetune_options(config), config.lr)
+        if config.weight_decay:
+            return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
+        return torch.optim.Adam(groups, lr=config.lr)
 
     def get_scheduler(self, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
         """`{"scheduler", "frequency"}` with frequency "epoch" or "batch".
