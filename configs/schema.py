@@ -28,8 +28,8 @@ __all__ = [
     "BlockEmbeddingOptions",
     "DataOptions",
     "EncoderOptions",
-    "HeadOptions",
     "FinetuneOptions",
+    "HeadOptions",
     "NoiseOptions",
     "Padding",
     "RunConfig",
@@ -69,6 +69,7 @@ class RunConfig:
     encoder: EncoderOptions = field(default_factory=EncoderOptions)
     block_embedding: BlockEmbeddingOptions = field(default_factory=BlockEmbeddingOptions)
     head: HeadOptions = field(default_factory=HeadOptions)
+    finetune: FinetuneOptions = field(default_factory=FinetuneOptions)
     train: TrainOptions = field(default_factory=TrainOptions)
     start: StartOptions = field(default_factory=StartOptions)
 
@@ -86,14 +87,12 @@ class RunConfig:
 
 
 GROUPS: dict[str, type] = {
-    label: LabelOptions = field(default_factory=LabelOptions)
-    report: ReportOptions = field(default_factory=ReportOptions)
-    finetune: FinetuneOptions = field(default_factory=FinetuneOptions)
     "data": DataOptions,
     "noise": NoiseOptions,
     "encoder": EncoderOptions,
     "block_embedding": BlockEmbeddingOptions,
     "head": HeadOptions,
+    "finetune": FinetuneOptions,
     "train": TrainOptions,
     "start": StartOptions,
 }
@@ -121,6 +120,3 @@ def option_types() -> dict[str, dict[str, Any]]:
     """Type of every option, by group; the options of the run itself are in group ""."""
     top = {name: kind for name, kind in get_type_hints(RunConfig).items() if name not in GROUPS}
     return {"": top, **{group: get_type_hints(kind) for group, kind in GROUPS.items()}}
-    "finetune": FinetuneOptions,
-    "label": LabelOptions,
-    "report": ReportOptions,

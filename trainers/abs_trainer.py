@@ -16,8 +16,8 @@ from trainers.callbacks import Callback, default_callbacks
 from trainers.checkpoint import Checkpoints
 from trainers.distributed import choose_device, from_main, is_main, say, to_device
 from trainers.ema import MovingAverage
-from trainers.finetune import to_store, train_mode
 from trainers.evaluation import evaluate
+from trainers.finetune import to_store, train_mode
 from trainers.gradient_step import StepModule, distribute, joint_loss, without_sync
 from trainers.metrics import Meter, weigh
 from trainers.run_folder import LineLog, choose_run_folder, prepare_run_folder, recorded_facts
@@ -305,10 +305,6 @@ class Trainer(Task):
         """Device, folder, stored state, and the wrapper for several ranks."""
         self.device = choose_device(gpus, local_rank)
         if self.config.mixed_precision and self.device.type != "cuda":
-        self.share_step_over_ranks()
-
-    def share_step_over_ranks(self) -> None:
-        """With several ranks, wrap the step so that they share gradients; again when other parameters train."""
             say("--mixed_precision has no effect on the CPU")
         self.model.to(self.device)
         if is_main():
@@ -321,8 +317,13 @@ class Trainer(Task):
             self.average = MovingAverage(self.model, self.average.decay)
         if self.resume_state is not None:
             resume.apply(self, self.resume_state)
+        self.share_step_over_ranks()
+
+    def share_step_over_ranks(self) -> None:
+        """With several ranks, wrap the step so that they share gradients; again when other parameters train."""
         if distributed.world_size() > 1:
-            self._step_module = distribute(self._step_module, self.device, self.find_unused_parameters)
+            step = StepModule(self.model, self.train_step)
+            self._step_module = distribute(step, self.device, self.find_unused_parameters)
 
     # Helpers
 

@@ -6,8 +6,8 @@ import torch
 
 from trainers.batches import iterate, start_epoch
 from trainers.distributed import to_device
-from trainers.metrics import Meter, Predictions, weigh
 from trainers.finetune import train_mode
+from trainers.metrics import Meter, Predictions, weigh
 
 if TYPE_CHECKING:
     from trainers.abs_trainer import Trainer
@@ -31,4 +31,5 @@ def evaluate(trainer: "Trainer", loader: Any) -> dict[str, float]:
             meter.add(weigh(trainer.logged_parts(output, batch), counts))
             kept.add(trainer.predictions(output, batch))
     train_mode(trainer.model)
-    return meter.means(), kept.gather()
+    means = meter.means()
+    return means | trainer.metrics(kept.gather(), means)
