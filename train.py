@@ -22,9 +22,11 @@ from configs.schema import RunConfig, StartOptions
 from data.loader import make_loaders
 from data.vocab import load_vocabulary
 from models import create_model
+from models.adapters import merge_adapters
 from models.persistence import LoadReport, from_pretrained, load_published, load_weights_into
 from trainers import TrainConfig, create_trainer
 from trainers.distributed import choose_device, from_main, is_main, process_group, rank, say, world_size
+from trainers.finetune import prepare_finetune
 from trainers.rng import seed_everything
 from trainers.training_state import TrainingState, find_restart, read_state
 
@@ -55,14 +57,17 @@ def train(run: RunConfig) -> None:
     seed_everything(run.train.seed, deterministic=run.train.deterministic)  # the same initial weights on all ranks
     vocabulary = load_vocabulary(run.encoder.fragmentation_method)
     model = create_model(run, vocabulary)
-    if state is None:
-        report = start_from(model, run.start)
-        if report is not None:
-            say(f"started from {run.start.pretrain_ckpt or run.start.pretrain_weights}: {report}")
+    loaded = start_from(model, run.start) if state is None else None
+    if loaded is not None:
+        say(f"started from {run.start.pretrain_ckpt or run.start.pretrain_weights}: {loaded}")
+    report = prepare_finetune(model, run, loaded)
     train_loader, valid_loader = make_loaders(run, rank(), world_size(), vocabulary)
     seed_everything(run.train.seed, rank(), run.train.deterministic)
     trainer = create_trainer(model, train_loader, valid_loader, TrainConfig(**run.flat()), state)
     trainer.facts |= {"seed": run.train.seed, "data": data_fingerprints(run), "vocabulary": vocabulary.fingerprint}
+    if is_main() and (loaded is not None or run.finetune.used):
+        say(report.table())
+        report.save(trainer.save_dir)
     trainer.train(run.gpus, run.local_rank)
 
 
@@ -74,7 +79,7 @@ def start_from(model: nn.Module, start: StartOptions) -> LoadReport | None:
         source = load_published(start.pretrain_config, start.pretrain_weights)
     else:
         return None
-    return load_weights_into(model, source.state_dict())
+    return load_weights_into(model, merge_adapters(source).state_dict())
 
 
 def state_to_resume(run: RunConfig) -> TrainingState | None:

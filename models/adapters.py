@@ -63,7 +63,7 @@ class LowRank(nn.Module):
         nn.init.kaiming_uniform_(self.lora_A, a=5**0.5)  # as torch starts a linear layer
 
     def forward(self, weight: Tensor) -> Tensor:
-        inner = self.lora_A
+        inner: Tensor = self.lora_A
         if self.dropout and self.training:  # the same channels for the whole batch: the input is not seen here
             inner = inner * F.dropout(inner.new_ones(inner.shape[1]), self.dropout)
         return torch.addmm(weight, self.lora_B, inner, alpha=self.scale)

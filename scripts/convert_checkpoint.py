@@ -18,6 +18,7 @@ from torch import Tensor
 from configs.command import command
 from configs.errors import CheckpointError, ConfigError
 from configs.files import sha256_of
+from models.adapters import merge_adapters
 from models.persistence import MANIFEST, from_pretrained, load_published, save_pretrained
 from models.published import PUBLISHED_CONFIG, PUBLISHED_WEIGHTS, published_state, save_published
 from trainers.folders import complete_folder
@@ -84,7 +85,7 @@ def to_published(options: argparse.Namespace) -> list[str]:
     """A folder of ours to published files."""
     if not options.source or options.config or options.weights:
         raise ConfigError("to published needs the folder of a model of ours, and nothing else", "source")
-    model = from_pretrained(options.source)
+    model = merge_adapters(from_pretrained(options.source))
     with complete_folder(options.out_path) as temporary:
         notes = save_published(model, temporary)
         written = load_published(temporary / PUBLISHED_CONFIG, temporary / PUBLISHED_WEIGHTS)

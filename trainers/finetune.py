@@ -72,8 +72,9 @@ def check_stages(model: nn.Module, run: RunConfig) -> None:
 
 def finetune_options(config: "TrainConfig") -> FinetuneOptions:
     """The options of fine-tuning that a trainer's configuration holds."""
-    given = {f.name: config.get(f.name, f.default) for f in fields(FinetuneOptions)}
-    return FinetuneOptions(**{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()})
+    given: dict[str, Any] = {f.name: config.get(f.name, f.default) for f in fields(FinetuneOptions)}
+    given |= {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+    return FinetuneOptions(**given)
 
 
 def learning_rates(options: FinetuneOptions, lr: float) -> dict[str, float]:
