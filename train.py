@@ -6,28 +6,28 @@ torchrun --nproc_per_node 2 train.py ... --gpus 0 1
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 # Before CUDA starts: the allocator then copes with batches of changing size. A user's own setting stays.
 os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
 
-from torch import nn
-
-from configs.cli import parse
+from configs.cli import given_options, parse
 from configs.command import command
 from configs.errors import ConfigError
 from configs.files import sha256_of
-from configs.schema import RunConfig, StartOptions
-from data.loader import make_loaders
+from configs.schema import RunConfig
+from data.label_checks import with_counts
+from data.loader import make_loaders, make_test_loader
 from data.vocab import load_vocabulary
 from models import create_model
-from models.adapters import merge_adapters
-from models.persistence import LoadReport, from_pretrained, load_published, load_weights_into
-from trainers import TrainConfig, create_trainer
+from trainers import TrainConfig, Trainer, create_trainer
 from trainers.distributed import choose_device, from_main, is_main, process_group, rank, say, world_size
 from trainers.finetune import prepare_finetune
+from trainers.report import final_report
 from trainers.rng import seed_everything
+from trainers.start import adopt, check_sizes, encoder_options, source_of, start_from
 from trainers.training_state import TrainingState, find_restart, read_state
 
 __all__ = ["create_trainer", "main", "train"]
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = parse(argv)
     check_required(run)
     with process_group(choose_device(run.gpus, run.local_rank)):
-        train(run)
+        train(run, given_options(argv))
     return 0
 
 
@@ -51,35 +51,49 @@ def check_required(run: RunConfig) -> None:
         raise ConfigError("is required", "--save_dir", hint="the folder that gets version_0, version_1, ...")
 
 
-def train(run: RunConfig) -> None:
-    """Train what the options say, on this rank."""
+def train(run: RunConfig, given: Collection[str] = ()) -> Trainer:
+    """Train what the options say, on this rank; returns the trainer.
+
+    Args:
+        given: options of the command line, which a checkpoint to start from does not overrule.
+    """
     state = state_to_resume(run)
-    seed_everything(run.train.seed, deterministic=run.train.deterministic)  # the same initial weights on all ranks
+    source = source_of(run.start) if state is None else None
+    run = with_options_of(run, source, state, given)
     vocabulary = load_vocabulary(run.encoder.fragmentation_method)
+    place = (rank(), world_size(), vocabulary)
+    train_loader, valid_loader = make_loaders(run, *place)
+    test_loader = make_test_loader(run, *place)
+    run = with_counts(run, train_loader.dataset)  # type: ignore[arg-type]
+    seed_everything(run.train.seed, deterministic=run.train.deterministic)  # the same initial weights on all ranks
     model = create_model(run, vocabulary)
-    loaded = start_from(model, run.start) if state is None else None
+    loaded = None if source is None else start_from(model, source, run.start)
     if loaded is not None:
         say(f"started from {run.start.pretrain_ckpt or run.start.pretrain_weights}: {loaded}")
-    report = prepare_finetune(model, run, loaded)
-    train_loader, valid_loader = make_loaders(run, rank(), world_size(), vocabulary)
+    finetuning = prepare_finetune(model, run, loaded)
     seed_everything(run.train.seed, rank(), run.train.deterministic)
     trainer = create_trainer(model, train_loader, valid_loader, TrainConfig(**run.flat()), state)
     trainer.facts |= {"seed": run.train.seed, "data": data_fingerprints(run), "vocabulary": vocabulary.fingerprint}
     if is_main() and (loaded is not None or run.finetune.used):
-        say(report.table())
-        report.save(trainer.save_dir)
+        say(finetuning.table())
+        finetuning.save(trainer.save_dir)
+    trainer.check_test_set(test_loader)
     trainer.train(run.gpus, run.local_rank)
+    loaders = {name: one for name, one in (("valid", valid_loader), ("test", test_loader)) if one is not None}
+    if trainer.reports and run.report.final_report and loaders:
+        final_report(trainer, loaders, run.report.bootstrap, run.train.seed)
+    return trainer
 
 
-def start_from(model: nn.Module, start: StartOptions) -> LoadReport | None:
-    """Put the weights of a checkpoint of ours or a published one into a new model; None without either."""
-    if start.pretrain_ckpt:
-        source = from_pretrained(start.pretrain_ckpt)
-    elif start.pretrain_config and start.pretrain_weights:
-        source = load_published(start.pretrain_config, start.pretrain_weights)
-    else:
-        return None
-    return load_weights_into(model, merge_adapters(source).state_dict())
+def with_options_of(run: RunConfig, source: Any, state: TrainingState | None, given: Collection[str]) -> RunConfig:
+    """The run with the encoder of what it starts from or continues; says what that changes."""
+    wanted = encoder_options(source, state)
+    run, notes = adopt(run, wanted, given)
+    if notes:
+        say("; ".join(notes))
+    if source is not None:
+        check_sizes(run, wanted, run.start.pretrain_ckpt or run.start.pretrain_weights or "")
+    return run
 
 
 def state_to_resume(run: RunConfig) -> TrainingState | None:

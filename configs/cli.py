@@ -11,7 +11,7 @@ import tyro
 import yaml
 
 from configs.errors import ConfigError
-from configs.schema import RunConfig, from_flat
+from configs.schema import RunConfig, from_flat, option_types
 
 DESCRIPTION = """Train a model on molecular interfaces.
 
@@ -36,6 +36,16 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError("must be a mapping of option names to values", "--config", path)
     return content
+
+
+def given_options(argv: Sequence[str] | None = None) -> frozenset[str]:
+    """Names of the options that stand on a command line itself, not in its YAML file."""
+    known = {name for names in option_types().values() for name in names}
+    found = set()
+    for word in sys.argv[1:] if argv is None else argv:
+        name = word.removeprefix("--").partition("=")[0].replace("-", "_") if word.startswith("--") else ""
+        found.add(name if name in known else name.removeprefix("no_"))
+    return frozenset(found & known)
 
 
 def parse(argv: Sequence[str] | None = None) -> RunConfig:

@@ -9,6 +9,8 @@ from typing import Any, Literal
 from configs.errors import ConfigError
 
 Padding = Literal["masked", "own", "batch"]
+Conv = Literal["full", "channelwise"]
+Kernels = Literal["torch", "cuequivariance", "openequivariance"]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -141,6 +143,10 @@ class EncoderOptions:
     """Blocks of unknown type take part as ordinary blocks, or as global nodes as in the published program."""
     torsion_neighbors: Literal["nearest", "first"] = "nearest"
     """Neighbours of a torsion bond: the nearest, or the first by atom index as in the published program."""
+    conv: Conv = "full"
+    """Convolution of the encoder; channelwise is lighter, and not compatible with published weights (docs/model.md)."""
+    kernels: Kernels = "torch"
+    """Library for the products of conv: channelwise; checked when first used, never part of a checkpoint."""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "atom_hidden_size", "k_neighbors", "n_layers")
@@ -154,6 +160,8 @@ class EncoderOptions:
         hidden = self.atom_hidden_size
         require(hidden % 4 == 0, "atom_hidden_size", hidden, "a multiple of 4 (four attention heads)")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)")
+        only = "torch, or used with conv channelwise"
+        require(self.kernels == "torch" or self.conv == "channelwise", "kernels", self.kernels, only)
 
 
 @dataclass(frozen=True)
@@ -207,6 +215,8 @@ class HeadOptions:
 
     num_classifier_classes: int | None = None
     """Classes of multiclass_classifier (default: read from the data)."""
+    num_targets: int | None = None
+    """Numbers that PDBBind and regression predict (default: counted in the data)."""
     num_pred_layers: int = 3
     """Layers of the prediction head."""
     pred_hidden_size: int = 32
@@ -219,7 +229,7 @@ class HeadOptions:
     """Weight of denoising as an auxiliary loss while fine-tuning (0: off)."""
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "num_classifier_classes", "num_pred_layers", "pred_hidden_size")
+        at_least(self, 1, "num_classifier_classes", "num_targets", "num_pred_layers", "pred_hidden_size")
         at_least(self, 0, "noisy_nodes_weight")
         require(0 <= self.pred_dropout < 1, "pred_dropout", self.pred_dropout, "in [0, 1)")
 
@@ -250,16 +260,16 @@ class TrainOptions:
     """Stop after this many optimiser steps, also inside an epoch."""
     patience: int = -1
     """Validations without improvement before stopping (0 or less: off)."""
-    monitor: str = "loss"
-    """Validation metric that chooses the best checkpoint and stops early."""
-    metric_min_better: bool = True
-    """Whether a smaller monitored metric is better."""
+    monitor: str | None = None
+    """Validation metric that chooses the best checkpoint and stops early (default: the task's own)."""
+    metric_min_better: bool | None = None
+    """Whether a smaller monitored metric is better (default: known by its name)."""
     grad_clip: float | None = None
     """Largest gradient norm."""
     accumulate: int = 1
     """Batches whose gradients are averaged into one step."""
-    weight_decay: float = 0.0
-    """AdamW weight decay."""
+    weight_decay: float | None = None
+    """AdamW weight decay (default: 0.001 for PDBBind and regression, otherwise 0, which is Adam)."""
     mixed_precision: bool = False
     """Automatic mixed precision (bfloat16) where it is known to be harmless."""
     ema_decay: float | None = None
@@ -294,17 +304,8 @@ class TrainOptions:
     def __post_init__(self) -> None:
         require(self.lr > 0 and math.isfinite(self.lr), "lr", self.lr, "a positive number")
         at_least(self, 0, "final_lr", "warmup_epochs", "warmup_start_lr", "warmup_end_lr", "weight_decay", "seed")
-        at_least(
-            self,
-            1,
-            "cycle_steps",
-            "max_epoch",
-            "max_steps",
-            "accumulate",
-            "valid_every",
-            "save_every_steps",
-            "log_every",
-        )
+        counts = ("cycle_steps", "max_epoch", "max_steps", "accumulate", "valid_every", "save_every_steps", "log_every")
+        at_least(self, 1, *counts)
         require(self.grad_clip is None or self.grad_clip > 0, "grad_clip", self.grad_clip, "positive")
         require(self.ema_decay is None or 0 < self.ema_decay < 1, "ema_decay", self.ema_decay, "between 0 and 1")
         require(

@@ -22,6 +22,7 @@ from configs.options import (
     nearest,
     require,
 )
+from configs.task_options import LabelOptions, ReportOptions
 
 __all__ = [
     "TASKS",
@@ -30,8 +31,10 @@ __all__ = [
     "EncoderOptions",
     "FinetuneOptions",
     "HeadOptions",
+    "LabelOptions",
     "NoiseOptions",
     "Padding",
+    "ReportOptions",
     "RunConfig",
     "StartOptions",
     "TrainOptions",
@@ -46,12 +49,28 @@ TASKS = (
     "pretrain_torsion",
     "pretrain_torsion_masking",
     "pretrain_gaussian",
+    "PDBBind",
+    "regression",
+    "binary_classifier",
+    "multiclass_classifier",
+    "masking",
+    "prot_interface",
 )
+NO_NOISE = dict.fromkeys(
+    ("atom_noise", "translation_noise", "rotation_noise", "torsion_noise", "mask_proportion"),
+    0.0,
+)
+MASKS_ONLY = {name: level for name, level in NO_NOISE.items() if name != "mask_proportion"}
 # Noise that a task leaves out, whatever its options say: the published launch scripts give all of them to every task.
 LEFT_OUT: dict[str, dict[str, float]] = {
     "pretrain_torsion": {"mask_proportion": 0.0},
     "pretrain_gaussian": {"torsion_noise": 0.0},
+    "masking": MASKS_ONLY,
+    **dict.fromkeys(
+        ("PDBBind", "regression", "binary_classifier", "multiclass_classifier", "prot_interface"), NO_NOISE
+    ),
 }
+BLOCK_EMBEDDING_TASKS = ("pretrain_torsion", "pretrain_torsion_masking", "pretrain_gaussian", "PDBBind")
 
 
 @dataclass(frozen=True)
@@ -59,7 +78,7 @@ class RunConfig:
     """One training run."""
 
     task: str = "pretrain_torsion_masking"
-    """What to train; pretrain_torsion leaves masks out, pretrain_gaussian torsions."""
+    """What to train (docs/tasks.md); pretrain_torsion leaves masks out, pretrain_gaussian torsions."""
     gpus: Annotated[tuple[int, ...], tyro.conf.arg(aliases=["--gpu"])] = ()
     """Device numbers; -1 is the CPU; left out: a GPU when there is one."""
     local_rank: int = -1
@@ -69,6 +88,8 @@ class RunConfig:
     encoder: EncoderOptions = field(default_factory=EncoderOptions)
     block_embedding: BlockEmbeddingOptions = field(default_factory=BlockEmbeddingOptions)
     head: HeadOptions = field(default_factory=HeadOptions)
+    label: LabelOptions = field(default_factory=LabelOptions)
+    report: ReportOptions = field(default_factory=ReportOptions)
     finetune: FinetuneOptions = field(default_factory=FinetuneOptions)
     train: TrainOptions = field(default_factory=TrainOptions)
     start: StartOptions = field(default_factory=StartOptions)
@@ -77,6 +98,18 @@ class RunConfig:
         if self.task not in TASKS:
             raise ConfigError(f"unknown task {self.task!r}", "--task", hint=nearest(self.task, TASKS))
         object.__setattr__(self, "noise", replace(self.noise, **LEFT_OUT.get(self.task, {})))
+        self._check_task()
+
+    def _check_task(self) -> None:
+        """Refuse options that the task can't follow rather than pass over them."""
+        if self.block_embedding.used and self.task not in BLOCK_EMBEDDING_TASKS:
+            hint = f"tasks with block vectors: {', '.join(BLOCK_EMBEDDING_TASKS)}"
+            raise ConfigError(f"is not available for --task {self.task}", "--block_embedding_size", hint=hint)
+        if self.head.noisy_nodes_weight and not self.task.startswith("pretrain"):
+            hint = "pretrain with noise first, then start from the checkpoint with --pretrain_ckpt"
+            raise ConfigError(f"is not available for --task {self.task}", "--noisy_nodes_weight", hint=hint)
+        if self.task == "masking" and not self.noise.mask_proportion:
+            raise ConfigError("must be above 0 for --task masking", "--mask_proportion", hint="0.15, say")
 
     def flat(self) -> dict[str, Any]:
         """All options under their flat (command-line) names; JSON-serialisable."""
@@ -93,6 +126,8 @@ GROUPS: dict[str, type] = {
     "block_embedding": BlockEmbeddingOptions,
     "head": HeadOptions,
     "finetune": FinetuneOptions,
+    "label": LabelOptions,
+    "report": ReportOptions,
     "train": TrainOptions,
     "start": StartOptions,
 }

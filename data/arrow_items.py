@@ -17,13 +17,20 @@ STORED = {name: field for name, field in FIELDS.items() if field.stored}
 TRAINING_COLUMNS = tuple(
     name for name in STORED if name not in ("block_chain", "block_resid", "block_icode", "block_resname")
 )
+LATER = ("targets",)
+"""Fields that data sets written by the first version lack; they read as absent."""
 COUNTED = {"n_atoms": "A", "n_blocks": "B", "n_torsions": "tor_bonds"}
+
+
+def is_scalar(field: Field) -> bool:
+    """Whether an item has one value of a field rather than a list."""
+    return field.level == "item" and not field.tail
 
 
 def arrow_type(field: Field) -> pa.DataType:
     """Arrow type of a stored field's column."""
     value = pa.string() if field.dtype is None else pa.from_numpy_dtype(field.dtype)
-    if field.level == "item":
+    if is_scalar(field):
         return value
     fixed = field.tail if field.tail != (-1,) else ()
     for size in reversed(fixed):
@@ -32,6 +39,17 @@ def arrow_type(field: Field) -> pa.DataType:
 
 
 SCHEMA = pa.schema([pa.field(name, arrow_type(field)) for name, field in STORED.items()])
+
+
+def completed(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """A record batch of an older data set with the columns that came later, all null."""
+    names, wanted = set(batch.schema.names), set(SCHEMA.names)
+    if names == wanted or names - wanted or wanted - names - set(LATER):
+        return batch
+    columns = [
+        batch.column(field.name) if field.name in names else pa.nulls(len(batch), field.type) for field in SCHEMA
+    ]
+    return pa.record_batch(columns, schema=SCHEMA)
 
 
 def _as_stored(item: Item, name: str, field: Field) -> np.ndarray:
@@ -82,7 +100,7 @@ def items_to_batch(items: Sequence[Item]) -> pa.RecordBatch:
             raise DataError(f"carries {', '.join(noise)}, which is made while training and not stored", item.id)
     columns = []
     for name, field in STORED.items():
-        if field.level == "item":
+        if is_scalar(field):
             columns.append(pa.array([getattr(item, name) for item in items], arrow_type(field)))
         else:
             columns.append(_list_column(items, name, field))
@@ -93,7 +111,7 @@ class _Column:
     """Fast access to one column: numpy views of its values and, for lists, its offsets."""
 
     def __init__(self, array: pa.Array, field: Field) -> None:
-        self.array, self.numeric, self.is_list = array, field.dtype is not None, field.level != "item"
+        self.array, self.numeric, self.is_list = array, field.dtype is not None, not is_scalar(field)
         self.present = np.asarray(array.is_valid()) if array.null_count else None
         values = array
         if self.is_list:

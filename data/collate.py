@@ -7,6 +7,7 @@ Keys of a batch (a `torch_geometric.data.Data`; integers int64, numbers float32)
 
     X [atoms, 3], A [atoms], atom_positions [atoms], B [blocks], block_lengths [blocks], segment_ids [blocks]
     lengths [graphs] blocks a graph, label [graphs] (NaN: none), modality [graphs] (-1: unknown), id: list of str
+    targets [graphs, targets] (NaN: none)
     noisy_segment, tr_eps, atom_eps [graphs], tr_score, rot_score [graphs, 3], atom_score [atoms, 3]
     tor_edges [2, torsions] atoms, tor_score [torsions], tor_batch [torsions] graph of each
     masked_blocks [blocks] bool, masked_labels [masked], block_embeddings [blocks, D] (zero for global blocks)
@@ -37,6 +38,7 @@ OPTIONAL = (
     "masked_blocks",
     "masked_labels",
     "block_embeddings",
+    "targets",
 )
 
 
@@ -58,9 +60,9 @@ def _joined(items: Sequence[Item], name: str) -> np.ndarray:
     field = FIELDS[name]
     values = [getattr(item, name) for item in items]
     kind = {"f": np.float32, "b": np.bool_}.get(field.dtype.kind, np.int64)  # type: ignore[union-attr]
-    if field.level == "item":
-        return np.array(values, kind)
     try:
+        if field.level == "item":
+            return np.array(values, kind)
         return np.concatenate(values).astype(kind, copy=False)
     except ValueError as differ:
         raise DataError(f"{name} has different widths in one batch", *(item.id for item in items)) from differ

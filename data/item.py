@@ -37,6 +37,7 @@ FIELDS: dict[str, Field] = {
     "group": Field("item", None),
     "modality": Field("item", i8),
     "label": Field("item", f32),
+    "targets": Field("item", f32, (-1,)),
     "X": Field("atom", f32, (3,)),
     "A": Field("atom", u8),
     "atom_positions": Field("atom", u8),
@@ -75,7 +76,8 @@ class Item:
         id: unique within its data set.
         X: [atoms, 3] coordinates, Å. A: [atoms] atom types. atom_positions: [atoms] position codes (unused by models).
         B: [blocks] block types. block_lengths: [blocks] atoms a block. segment_ids: [blocks] 0 or 1.
-        modality: index into `vocab.MODALITIES`. label: measured value (NaN: none). group: unit for leak-free splits.
+        modality: index into `vocab.MODALITIES`. label: measured value or class number (NaN: none). group: unit for
+            leak-free splits. targets: [targets] several measured values in place of one label (NaN: none).
         block_chain, block_resid, block_icode, block_resname: [blocks] where a block comes from in its file (author
             numbering).
         block_embeddings: [blocks, D] vectors from elsewhere (a protein language model, say).
@@ -98,6 +100,7 @@ class Item:
     atom_positions: np.ndarray | None = None
     modality: int = -1
     label: float = float("nan")
+    targets: np.ndarray | None = None
     group: str = ""
     block_chain: list[str] | None = None
     block_resid: np.ndarray | None = None

@@ -1,6 +1,7 @@
 """Loaders of training and validation batches from the options of a run."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -48,6 +49,16 @@ def make_loader(
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if num_workers else None,
     )
+
+
+def make_test_loader(
+    run: RunConfig, rank: int = 0, world: int = 1, vocabulary: "Vocabulary | None" = None
+) -> DataLoader | None:
+    """The loader of `--test_set`, made as that of a validation set; None without one."""
+    if run.report.test_set is None:
+        return None
+    data = replace(run.data, valid_set=run.report.test_set, valid_set2=None, valid_set3=None)
+    return make_loaders(replace(run, data=data), rank, world, vocabulary)[1]
 
 
 def make_loaders(

@@ -1,6 +1,5 @@
 """Models: a backbone and its heads. One line here for each."""
 
-from collections.abc import Callable
 from typing import Any
 
 from configs.errors import ConfigError
@@ -20,6 +19,7 @@ from models.persistence import (
 from models.prediction_model import PredictionModel
 from models.pretrain_model import DenoisePretrainModel, DenoisePretrainModelWithBlockEmbedding
 from models.prot_interface_model import ProteinInterfaceModel
+from models.tasks import TASK_MODELS
 
 MODELS: dict[str, type] = {
     "AffinityPredictor": AffinityPredictor,
@@ -53,37 +53,6 @@ def create_model(what: RunConfig | str, vocabulary: Vocabulary | None = None, **
         raise ConfigError(f"unknown model {what!r}", "create_model", hint=nearest(what, MODELS))
     kind: Any = MODELS[what]
     return kind(config_from_dict(kind.Config, config, what))
-
-
-def pretraining_model(run: RunConfig, vocabulary: Vocabulary) -> Any:
-    """A new pretraining model: a head for each noise that is on."""
-    noise = run.noise
-    values: dict[str, Any] = vars(run.encoder) | {
-        "num_block_types": vocabulary.size,
-        "atom_noise": noise.atom_noise > 0,
-        "translation_noise": noise.translation_noise > 0,
-        "rotation_noise": noise.rotation_noise > 0,
-        "torsion_noise": noise.torsion_noise > 0,
-        "atom_weight": noise.atom_weight,
-        "translation_weight": noise.tr_weight,
-        "rotation_weight": noise.rot_weight,
-        "torsion_weight": noise.tor_weight,
-        "mask_weight": noise.mask_weight,
-        "num_masked_block_classes": vocabulary.n_mask_classes if noise.mask_proportion > 0 else None,
-    }
-    if run.block_embedding.used:
-        return DenoisePretrainModelWithBlockEmbedding(
-            DenoiseBlockEmbeddingConfig(**values, **vars(run.block_embedding))
-        )
-    return DenoisePretrainModel(DenoiseConfig(**values))
-
-
-TASK_MODELS: dict[str, Callable[[RunConfig, Vocabulary], Any]] = {
-    "pretrain_torsion": pretraining_model,
-    "pretrain_torsion_masking": pretraining_model,
-    "pretrain_gaussian": pretraining_model,
-}
-"""Task of a run -> what makes its new model."""
 
 
 __all__ = [

@@ -10,6 +10,8 @@ from configs.schema import BlockEmbeddingOptions, EncoderOptions, nearest, requi
 from data.vocab import MODALITIES, load_vocabulary
 
 Nonlinearity = Literal["relu", "gelu", "elu"]
+RUN_TIME = ("kernels",)
+"""Options of the encoder that a saved configuration leaves out: they depend on the machine."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,26 @@ class AffinityConfig(EncoderConfig, BlockEmbeddingOptions):
     num_affinity_pred_layers: int = 3
     affinity_pred_dropout: float = 0.0
     affinity_pred_hidden_size: int = 32
+    num_targets: int = 1
+    """Values predicted for a complex; published models have one."""
 
     def __post_init__(self) -> None:
         EncoderConfig.__post_init__(self)
         BlockEmbeddingOptions.__post_init__(self)
         check_nonlinearity(self.nonlinearity)
+        require(self.num_targets >= 1, "num_targets", self.num_targets, "at least 1")
+
+
+@dataclass(frozen=True)
+class RegressionConfig(EncoderConfig):
+    """Numbers from the representation of a complex."""
+
+    num_targets: int = 1
+    """Values predicted for a complex; published models have one."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.num_targets >= 1, "num_targets", self.num_targets, "at least 1")
 
 
 @dataclass(frozen=True)
@@ -134,5 +151,9 @@ def config_from_dict(kind: type, values: Mapping[str, Any], source: str = "confi
 
 
 def config_to_dict(config: Any, model_type: str) -> dict[str, Any]:
-    """JSON-serialisable values with the published names."""
-    return {"model_type": model_type, **asdict(config)}
+    """JSON-serialisable values with the published names, without those that only say how to compute."""
+    return {"model_type": model_type, **asdict(config, dict_factory=_without_run_time)}
+
+
+def _without_run_time(values: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in values if name not in RUN_TIME}

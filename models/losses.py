@@ -1,6 +1,7 @@
 """Losses of pretraining (parity SPEC 6): pure functions; each has a base, the loss of predicting nothing."""
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -52,6 +53,24 @@ def masked_loss(logits: Tensor, labels: Tensor) -> Tensor:
 def masked_base(logits: Tensor) -> Tensor:
     """Cross entropy of equal probabilities; zero when nothing is masked."""
     return logits.new_tensor(math.log(logits.shape[1]) if len(logits) else 0.0)
+
+
+REGRESSION_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "mse": lambda prediction, target: (prediction - target).square(),
+    "mae": lambda prediction, target: (prediction - target).abs(),
+    "huber": lambda prediction, target: F.huber_loss(prediction, target, reduction="none"),
+}
+"""Loss of each value by name (`--regression_loss`), on the scale that the model learns."""
+
+
+def mean_of_known(losses: Tensor, weights: Tensor) -> Tensor:
+    """Mean of losses by their weights; zero, with a gradient of zero, where all weights are.
+
+    Args:
+        losses, weights: of equal shape; a loss of weight 0 may be NaN.
+    """
+    kept = torch.where(weights > 0, losses, torch.zeros_like(losses))
+    return (kept * weights).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
 
 
 def contrastive_loss(first: Tensor, second: Tensor, temperature: float = 0.5) -> Tensor:

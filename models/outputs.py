@@ -43,8 +43,9 @@ class TaskOutput(PredictionOutput):
     """Embeddings and the prediction of a task; loss is None where the batch has no label.
 
     Attributes:
-        pred: [graphs] value or probability, [graphs, classes] probabilities, or [masked, classes] of masked blocks.
-        logits: what the head gives before sigmoid or softmax; energies [blocks, 1] of an affinity predictor.
+        pred: [graphs] value or probability, [graphs, targets] values, [graphs, classes] probabilities, or
+            [masked, classes] of masked blocks.
+        logits: what the head gives before sigmoid or softmax; energies [blocks, targets] of an affinity predictor.
     """
 
     pred: Tensor | None = None

@@ -85,6 +85,8 @@ def published_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[st
     keys = ENCODER_KEYS + PUBLISHED_KEYS[name]
     if config.get("modality_embedding") and "modality_embedding" not in keys:
         raise CheckpointError(f"the published {name} has no modality embedding", "modality_embedding")
+    if config.get("num_targets", 1) != 1:
+        raise CheckpointError(f"the published {name} predicts one target", "num_targets")
     if config.get("conv", "full") != "full":
         raise CheckpointError("the published program has only full tensor products", "conv")
     method = config["fragmentation_method"]

@@ -6,20 +6,38 @@ from typing import Any
 
 from torch import nn
 
-from models import DenoisePretrainModel, DenoisePretrainModelWithBlockEmbedding
+from models import (
+    AffinityPredictor,
+    ClassifierModel,
+    DenoisePretrainModel,
+    DenoisePretrainModelWithBlockEmbedding,
+    MaskedNodeModel,
+    MultiClassClassifierModel,
+    ProteinInterfaceModel,
+    RegressionPredictor,
+)
 from trainers.abs_trainer import TrainConfig, Trainer
+from trainers.affinity_trainer import AffinityTrainer
+from trainers.classifier_trainer import ClassifierTrainer, MultiClassClassifierTrainer
+from trainers.masking_trainer import MaskingTrainer
 from trainers.pretrain_trainer import (
     PretrainMaskingNoisingTrainer,
     PretrainMaskingNoisingTrainerWithBlockEmbedding,
     PretrainTrainer,
 )
+from trainers.prot_interface_trainer import ProtInterfaceTrainer
 from trainers.training_state import TrainingState
 
 __all__ = [
     "TRAINERS",
+    "AffinityTrainer",
+    "ClassifierTrainer",
+    "MaskingTrainer",
+    "MultiClassClassifierTrainer",
     "PretrainMaskingNoisingTrainer",
     "PretrainMaskingNoisingTrainerWithBlockEmbedding",
     "PretrainTrainer",
+    "ProtInterfaceTrainer",
     "TrainConfig",
     "Trainer",
     "create_trainer",
@@ -39,6 +57,12 @@ def pretrain_trainer(model: nn.Module, *arguments: Any) -> Trainer:
 TRAINERS: dict[type[nn.Module], TrainerFactory] = {
     DenoisePretrainModel: pretrain_trainer,
     DenoisePretrainModelWithBlockEmbedding: PretrainMaskingNoisingTrainerWithBlockEmbedding,
+    AffinityPredictor: AffinityTrainer,
+    RegressionPredictor: AffinityTrainer,
+    ClassifierModel: ClassifierTrainer,
+    MultiClassClassifierModel: MultiClassClassifierTrainer,
+    MaskedNodeModel: MaskingTrainer,
+    ProteinInterfaceModel: ProtInterfaceTrainer,
 }
 
 

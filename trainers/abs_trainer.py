@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from configs.errors import ConfigError
-from configs.schema import nearest
 from trainers import distributed, resume
 from trainers.batches import item_ids, iterate, start_epoch
 from trainers.callbacks import Callback, default_callbacks
@@ -20,6 +19,7 @@ from trainers.evaluation import evaluate
 from trainers.finetune import to_store, train_mode
 from trainers.gradient_step import StepModule, distribute, joint_loss, without_sync
 from trainers.metrics import Meter, weigh
+from trainers.monitor import choose_monitor
 from trainers.run_folder import LineLog, choose_run_folder, prepare_run_folder, recorded_facts
 from trainers.task import Task
 from trainers.train_config import TrainConfig
@@ -42,7 +42,7 @@ class Trainer(Task):
         epoch, batch: position; the next batch to train on. global_step: optimiser steps done.
         first_epoch, max_epoch: the run trains epochs first_epoch..max_epoch - 1 (from 0 unless resumed further).
         last_lr, last_gradient_norm: of the last step.
-        best_valid_metric, best_epoch: best value of `config.monitor` so far.
+        monitor: the metric that is judged. best_valid_metric, best_epoch: its best value so far.
         patience: validations that may still pass without improvement.
         history: one dict an epoch. skipped_steps: steps left out because of a non-finite loss or gradient.
     """
@@ -62,7 +62,10 @@ class Trainer(Task):
         self.device = torch.device("cpu")
         self.epoch = self.batch = self.global_step = self.skipped_steps = 0
         self.first_epoch, self.max_epoch, self.patience = 0, config.max_epoch, config.patience
-        self.best_valid_metric = float("inf") if config.metric_min_better else float("-inf")
+        self.monitor = choose_monitor(config, self.default_monitor)
+        if valid_loader is not None and not config.callbacks and self.metric_names():  # callbacks may add metrics
+            self.monitor.check(self.metric_names())
+        self.best_valid_metric = self.monitor.worst
         self.best_epoch: int | None = None
         self.history: list[dict[str, Any]] = []
         self.last_gradient_norm, self.last_lr = 0.0, config.lr
@@ -73,7 +76,7 @@ class Trainer(Task):
         self.scheduler, self.scheduler_frequency = scheduler.get("scheduler"), scheduler.get("frequency", "epoch")
         self.save_dir = choose_run_folder(config.save_dir, self.resume_state)
         self.checkpoints = Checkpoints(
-            self.save_dir / "checkpoint", config.save_topk, config.metric_min_better, config.monitor
+            self.save_dir / "checkpoint", config.save_topk, self.monitor.smaller_is_better, self.monitor.name
         )
         self.logs = {name: LineLog(self.save_dir / f"{name}.jsonl") for name in ("history", "skipped")}
         self.callbacks: list[Callback] = list(config.callbacks)
@@ -241,8 +244,8 @@ class Trainer(Task):
         """Judge the epoch, store checkpoint, history and state, and move on to the next. The same on all ranks."""
         if valid is not None:
             self.event("on_validation", valid)
-        metric = None if valid is None else self._monitored(valid)
-        improved = metric is not None and self._is_better(metric)
+        metric = None if valid is None else self.monitor.of(valid)
+        improved = metric is not None and self.monitor.improves(metric, self.best_valid_metric)
         if improved:
             assert metric is not None
             self.best_valid_metric, self.best_epoch, self.patience = metric, self.epoch, self.config.patience
@@ -266,21 +269,6 @@ class Trainer(Task):
         self.epoch_meter = Meter()
         self._save_state()
 
-    def _monitored(self, valid: dict[str, float]) -> float:
-        if self.config.monitor not in valid:
-            raise ConfigError(
-                f"{self.config.monitor!r} is not a validation metric of this task",
-                "--monitor",
-                hint=nearest(self.config.monitor, valid),
-            )
-        return valid[self.config.monitor]
-
-    def _is_better(self, metric: float) -> bool:
-        """NaN is never better."""
-        if self.config.metric_min_better:
-            return metric < self.best_valid_metric
-        return metric > self.best_valid_metric
-
     def _maintain_topk_checkpoint(self, metric: float | None, improved: bool, metrics: dict[str, Any]) -> None:
         """Store the weights and what is known about them if they are among the best `save_topk`, and delete those that
         no longer are."""
@@ -288,7 +276,7 @@ class Trainer(Task):
             return
         if is_main():
             with self.averaged_weights():
-                extra = self.facts | {"epoch": self.epoch, "step": self.global_step, self.config.monitor: metric}
+                extra = self.facts | {"epoch": self.epoch, "step": self.global_step, self.monitor.name: metric}
                 extra |= {"metrics": metrics, "training": recorded_facts(self.save_dir)}
                 self.checkpoints.add(to_store(self.model, self.config), metric, self.epoch, self.global_step, extra)
         self.checkpoints.load(from_main(self.checkpoints.state()))

@@ -98,7 +98,7 @@ class ConsoleLogger(Callback):
         if self.bar is not None:
             self.bar.close()
         if trainer.best_epoch is not None:
-            monitor = trainer.config.monitor
+            monitor = trainer.monitor.name
             say(f"best {monitor} {trainer.best_valid_metric:.4g} in epoch {trainer.best_epoch}")
         say(f"checkpoints in {trainer.save_dir / 'checkpoint'}")
 

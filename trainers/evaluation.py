@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from trainers.batches import iterate, start_epoch
@@ -13,9 +14,15 @@ if TYPE_CHECKING:
     from trainers.abs_trainer import Trainer
 
 
-@torch.no_grad()
 def evaluate(trainer: "Trainer", loader: Any) -> dict[str, float]:
-    """Mean loss parts and the trainer's metrics of all items of a loader. A collective call, the same on all ranks.
+    """Mean loss parts and the trainer's metrics of all items of a loader. A collective call, the same on all ranks."""
+    means, predictions = predict(trainer, loader)
+    return means | trainer.metrics(predictions, means)
+
+
+@torch.no_grad()
+def predict(trainer: "Trainer", loader: Any) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Mean loss parts over all items of a loader, and its predictions. A collective call, the same on all ranks.
 
     Ranks may have different numbers of batches: they meet only at the end.
     """
@@ -31,5 +38,4 @@ def evaluate(trainer: "Trainer", loader: Any) -> dict[str, float]:
             meter.add(weigh(trainer.logged_parts(output, batch), counts))
             kept.add(trainer.predictions(output, batch))
     train_mode(trainer.model)
-    means = meter.means()
-    return means | trainer.metrics(kept.gather(), means)
+    return meter.means(), kept.gather()

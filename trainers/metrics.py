@@ -66,9 +66,12 @@ class Predictions:
     def __init__(self) -> None:
         self._kept: dict[str, list[np.ndarray]] = {}
 
-    def add(self, arrays: Mapping[str, Tensor]) -> None:
-        """Keep one batch's arrays; the first axis counts samples."""
+    def add(self, arrays: Mapping[str, Tensor | list[str]]) -> None:
+        """Keep one batch's arrays, or lists of text; the first axis counts samples."""
         for name, array in arrays.items():
+            if not isinstance(array, Tensor):
+                self._kept.setdefault(name, []).append(np.asarray(array))
+                continue
             array = array.detach().cpu()
             array = array.float() if array.dtype == torch.bfloat16 else array
             self._kept.setdefault(name, []).append(array.numpy())

@@ -1,6 +1,6 @@
 """What differs between tasks: optimiser, schedule, the step, and what is measured. `Trainer` adds the loop."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -19,13 +19,29 @@ class Task:
     model: nn.Module
     train_loader: Any
     config: TrainConfig
+    default_monitor = "loss"
+    default_weight_decay = 0.0
+    reports = False  # whether train.py measures the best checkpoint once more at the end
+
+    def metric_names(self) -> Collection[str]:
+        """What `evaluate` measures, known before anything is measured; empty: not known."""
+        return ()
+
+    def check_test_set(self, loader: Any | None) -> None:
+        """Refuse a test set that the task can't use, before training."""
+
+    @property
+    def weight_decay(self) -> float:
+        """That of the options, or of the task."""
+        given = self.config.weight_decay
+        return self.default_weight_decay if given is None else given
 
     def get_optimizer(self) -> torch.optim.Optimizer:
         """Adam, or AdamW when weight_decay is set; frozen parameters get no gradient, and so no decay."""
         config = self.config
         groups = parameter_groups(self.model, finetune_options(config), config.lr)
-        if config.weight_decay:
-            return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
+        if self.weight_decay:
+            return torch.optim.AdamW(groups, lr=config.lr, weight_decay=self.weight_decay)
         return torch.optim.Adam(groups, lr=config.lr)
 
     def get_scheduler(self, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
@@ -78,8 +94,8 @@ class Task:
             return {"loss": output}
         return output.parts() if hasattr(output, "parts") else {"loss": output.loss}
 
-    def predictions(self, output: Any, batch: Any) -> Mapping[str, Tensor]:
-        """Per-sample tensors of a validation step that `metrics` needs."""
+    def predictions(self, output: Any, batch: Any) -> Mapping[str, Any]:
+        """Per-sample tensors (or lists of text) of a validation step that `metrics` needs."""
         return {}
 
     def metrics(self, predictions: dict[str, Any], means: dict[str, float]) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """The command line: every published flag works, and every fault is named in one line."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,9 @@ PUBLISHED = """
 """.split()
 
 
+LABELLED = ("PDBBind", "regression", "binary_classifier", "multiclass_classifier")
+
+
 def test_every_published_flag_is_accepted() -> None:
     run = parse(PUBLISHED)
     assert (run.gpus, run.data.shuffle, run.train.lr, run.train.patience) == ((0, 1), True, 1e-4, -1)
@@ -42,7 +46,29 @@ def test_a_task_leaves_out_the_noise_that_is_not_its_own() -> None:
         "pretrain_torsion": (True, False, True),
         "pretrain_torsion_masking": (True, True, True),
         "pretrain_gaussian": (False, True, True),
+        "masking": (False, True, False),
+        **dict.fromkeys(LABELLED, (False, False, False)),
+        "prot_interface": (False, False, False),
     }
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ("--task masking", "--mask_proportion: must be above 0 for --task masking"),
+        ("--task regression --noisy_nodes_weight 0.1", "--noisy_nodes_weight: is not available for --task regression"),
+        ("--task regression --block_embedding_size 8", "--block_embedding_size: is not available"),
+        ("--task PDBBind --temperature 0", "--temperature: must be kelvin"),
+    ],
+)
+def test_what_a_task_cannot_do_is_refused(argv: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        parse(argv.split())
+    except ConfigError as error:
+        said = str(error)
+    except SystemExit:
+        said = " ".join(re.sub("[│╭╰─╮╯]", " ", "".join(capsys.readouterr())).split())
+    assert message in said
 
 
 def test_spellings_of_values() -> None:

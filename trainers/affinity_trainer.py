@@ -1,0 +1,72 @@
+"""Regression: affinity as a sum of block energies, and numbers from the representation of a complex."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.label_checks import LabelCheck
+from data.labels import Labels, LabelScale, fit_scale
+from models.losses import REGRESSION_LOSSES
+from trainers.batches import entry
+from trainers.scores import regression_metrics
+from trainers.supervised import SupervisedTrainer, size_of_head
+
+
+class AffinityTrainer(SupervisedTrainer):
+    """Trains an `AffinityPredictor` or a `RegressionPredictor` (tasks `PDBBind` and `regression`).
+
+    The model learns labels that were transformed and brought to mean 0 and deviation 1 by the training set; the loss is
+    on that scale, scores and predictions are in the unit of the transformed labels. Missing values among several
+    targets take no part.
+
+    Attributes:
+        scale: between labels and what the model learns; kept with every checkpoint.
+    """
+
+    default_monitor = "rmse"
+    default_weight_decay = 1e-3
+    scale: LabelScale
+
+    def learn_labels(self, labels: Labels | None) -> None:
+        width = int(getattr(self.model.config, "num_targets", 1))  # type: ignore[union-attr]
+        if labels is None:
+            names = tuple(str(number) for number in range(width)) if width > 1 else ("label",)
+            self.scale = LabelScale(names, mean=(0.0,) * width, std=(1.0,) * width)
+            return
+        size_of_head(width, len(labels.names), "--num_targets")
+        self.scale = fit_scale(labels, self.options)
+
+    def check(self, check: LabelCheck) -> list[str]:
+        return check.numbers(self.scale)
+
+    def label_facts(self) -> dict[str, Any]:
+        return self.scale.to_dict()
+
+    def targets(self, batch: Any) -> tuple[Tensor, Tensor]:
+        labels = self.raw_labels(batch)
+        return self.scale.forward(labels), torch.isfinite(labels).to(labels.dtype)
+
+    def outputs(self, output: Any) -> Tensor:
+        """[graphs, targets] what the model says, on its own scale."""
+        return output.pred.reshape(-1, len(self.scale.names))
+
+    def losses(self, output: Any, targets: Tensor) -> Tensor:
+        return REGRESSION_LOSSES[self.options.regression_loss](self.outputs(output), targets)
+
+    def predictions(self, output: Any, batch: Any) -> Mapping[str, Any]:
+        """`pred` and `target` [items, targets] in the unit of the transformed labels, and `id`."""
+        pred, target = self.scale.values(self.outputs(output)), self.scale.transformed(self.raw_labels(batch))
+        return {"pred": pred, "target": target} | ({"id": ids} if (ids := entry(batch, "id")) else {})
+
+    def no_predictions(self) -> dict[str, np.ndarray]:
+        none = np.zeros((0, len(self.scale.names)))
+        return {"pred": none, "target": none}
+
+    def metrics(self, predictions: dict[str, np.ndarray], means: dict[str, float]) -> dict[str, float]:
+        """RMSE, MAE and correlations; of several targets also those of each, as `rmse/NAME`."""
+        if "pred" not in predictions:
+            return {}
+        return regression_metrics(predictions["pred"], predictions["target"], self.scale.names)
