@@ -131,6 +131,8 @@ def merge_adapters(model: Model) -> Model:
     training = [module for module in model.modules() if module.training]
     model.eval()  # without the dropout of adapters
     for module, attribute in adapters(model):
+        shared = type(module)  # with copies of the model, and about to lose its property
+        module.__class__ = type(shared.__name__, shared.__bases__, dict(shared.__dict__))
         parametrize.remove_parametrizations(module, attribute, leave_parametrized=True)
     for module in training:
         module.training = True
