@@ -34,8 +34,8 @@ class ProteinInterfaceModel(HubModel, nn.Module):
         hidden = config.prot_model.atom_hidden_size
         self.cmplx_model = PredictionModel(config.prot_model).requires_grad_(False)
         self.prot_model = PredictionModel(config.prot_model)
-        self.cmplx_ffn = relu_linear(hidden, hidden, hidden, hidden)
-        self.prot_ffn = relu_linear(hidden, hidden, hidden, hidden)
+        self.cmplx_ffn = start_apart(relu_linear(hidden, hidden, hidden, hidden))
+        self.prot_ffn = start_apart(relu_linear(hidden, hidden, hidden, hidden))
 
     def config_dict(self) -> dict[str, Any]:
         """The configuration as JSON-serialisable values, with `model_type`."""
@@ -77,6 +77,19 @@ class ProteinInterfaceModel(HubModel, nn.Module):
         return {"cmplx_graph_repr": graph_repr, "cmplx_ffn_out": raw, "cmplx_pred": F.normalize(raw, dim=1)}
 
     infer = PredictionModel.infer
+
+
+def start_apart(head: nn.Sequential) -> nn.Sequential:
+    """Initial weights of a head that keep different inputs different: orthogonal, of gain sqrt(2), without biases.
+
+    torch's own biases are as large as what comes from inputs of length 1: all embeddings would start within a cosine of
+    0.999 of each other, next to where all are equal and the contrastive loss has no slope.
+    """
+    for layer in head:
+        if isinstance(layer, nn.Linear):
+            nn.init.orthogonal_(layer.weight, 2**0.5)
+            nn.init.zeros_(layer.bias)
+    return head
 
 
 def part_of(batch: Any, prefix: str) -> dict[str, Any]:

@@ -33,7 +33,8 @@ class MaskingTrainer(Trainer):
 
     def part_counts(self, batch: Any) -> dict[str, tuple[float, float]]:
         """Losses and accuracies are means over masked blocks."""
-        items, masked = float(n_items(batch)), float(len(entry(batch, "masked_labels")))
+        labels = entry(batch, "masked_labels")
+        items, masked = float(n_items(batch)), 0.0 if labels is None else float(len(labels))
         return {"": (items, items), "loss": (masked, masked), "masked": (masked, masked)}
 
     def loss_terms(self, output: Any) -> dict[str, Tensor]:

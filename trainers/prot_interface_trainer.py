@@ -39,9 +39,9 @@ class ProtInterfaceTrainer(Trainer):
         if output.cmplx_pred is None:
             raise DataError("holds no complexes", *list(entry(batch, "id") or ())[:1], hint="collate_pairs makes pairs")
         if not val:
-            both = gather_rows(torch.cat([output.pred, output.cmplx_pred], 1))
-            output.loss = contrastive_loss(*both.chunk(2, 1))
-            output.terms = {"loss_base": output.loss.new_tensor(loss_of_equals(len(both)))}
+            side, whole = gather_rows(torch.cat([output.pred, output.cmplx_pred], 1)).chunk(2, 1)
+            output.loss = contrastive_loss(side, whole)
+            output.terms = {"loss_base": output.loss.new_tensor(loss_of_equals(len(side)))}
         return output
 
     def predictions(self, output: Any, batch: Any) -> Mapping[str, Tensor]:

@@ -8,9 +8,9 @@ from item_factory import random_item
 from configs.errors import DataError
 from configs.schema import from_flat
 from data.collate import collate_items
-from data.loader import COLLATE, make_loader
 from data.dataset import InterfaceDataset
 from data.item import check_item
+from data.loader import COLLATE, make_loader
 from data.pairs import collate_pairs, one_segment
 from data.sampler import BatchSampler
 from data.vocab import GLOBAL
@@ -55,7 +55,7 @@ def test_the_global_node_of_a_side_does_not_tell_where_the_partner_is() -> None:
     there = np.repeat(item.segment_ids == 1, item.block_lengths)
     moved = item.with_(X=item.X + 7 * there[:, None].astype(np.float32))
     one, other = collate_pairs([item]), collate_pairs([moved])
-    for name in (name for name in one.keys() if name.startswith("prot_") and torch.is_tensor(one[name])):
+    for name in (name for name in one.to_dict() if name.startswith("prot_") and torch.is_tensor(one[name])):
         torch.testing.assert_close(one[name], other[name], equal_nan=True)
     assert not torch.equal(one["cmplx_X"], other["cmplx_X"])
 

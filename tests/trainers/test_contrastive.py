@@ -49,8 +49,10 @@ def unit_rows(seed: int, n: int = 5, width: int = 4) -> np.ndarray:
 
 def test_loss_golden() -> None:
     """Unit vectors at angles 0, 90, 180 degrees against 10, 90, 200 degrees; worked out in plain Python."""
-    z, y = (np.array([[math.cos(math.radians(a)), math.sin(math.radians(a))] for a in angles])
-            for angles in ((0, 90, 180), (10, 90, 200)))
+    z, y = (
+        np.array([[math.cos(math.radians(a)), math.sin(math.radians(a))] for a in angles])
+        for angles in ((0, 90, 180), (10, 90, 200))
+    )
     golden = 0.3279824
     assert loss_in_plain_numbers(z, y) == pytest.approx(golden, abs=1e-6)
     assert float(contrastive_loss(torch.tensor(z), torch.tensor(y))) == pytest.approx(golden, abs=1e-6)
@@ -85,14 +87,22 @@ def test_large_sets_are_compared_in_parts(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_few_pairs_are_learnt_and_the_complex_encoder_stays(tmp_path: Path) -> None:
-    trainer = make(tmp_path, lr=1e-2, max_epoch=15)
+    trainer = make(tmp_path, batch_size=8, lr=5e-3, max_epoch=80, valid_every=40, lr_schedule="none")
     frozen = {name: p.clone() for name, p in trainer.model.cmplx_model.named_parameters()}
     trainer.train(gpus=[-1])
     first, last = trainer.history[0], trainer.history[-1]
-    assert last["train"]["loss"] < first["train"]["loss"] < 1.5 * first["train"]["loss_base"]
-    assert last["valid"]["mean_reciprocal_rank"] > first["valid"]["mean_reciprocal_rank"]
+    assert last["train"]["loss"] < 0.8 * first["train"]["loss_base"]
+    assert last["valid"]["mean_reciprocal_rank"] > 0.6
     for name, p in trainer.model.cmplx_model.named_parameters():
         assert torch.equal(p, frozen[name])
+
+
+def test_embeddings_start_apart(tmp_path: Path) -> None:
+    """Next to the point where all are equal, the loss has no slope."""
+    found = make(tmp_path).model.infer(collate_pairs(ITEMS))
+    for embeddings in (found.pred, found.cmplx_pred):
+        cosines = embeddings @ embeddings.T
+        assert float(cosines[~torch.eye(len(ITEMS), dtype=torch.bool)].mean()) < 0.97
 
 
 def test_a_saved_model_embeds_one_side(tmp_path: Path) -> None:
@@ -122,6 +132,6 @@ def test_two_ranks_train_like_one(tmp_path: Path) -> None:
     one, other = (json.loads((tmp_path / f"rank{r}.json").read_text()) for r in (0, 1))
     assert one == other
     alone: dict[str, Any] = two_ranks_contrastive.run(tmp_path / "alone")
-    assert one["weights"] == pytest.approx(alone["weights"], rel=1e-3, abs=2e-4)  # Adam enlarges rounding
+    assert one["weights"] == pytest.approx(alone["weights"], rel=1e-3, abs=1e-5)
     assert one["losses"] == pytest.approx(alone["losses"], rel=1e-4)
     assert one["valid"] == pytest.approx(alone["valid"], rel=1e-3)

@@ -81,5 +81,5 @@ def test_terms_of_several_ranks_are_counted_by_masked_blocks(tmp_path: Path) -> 
 
 
 def test_items_without_masks_are_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="item0: has no masked blocks .*--mask_proportion"):
+    with pytest.raises(DataError, match=r"item0: has no masked blocks .*--mask_proportion"):
         make(tmp_path, [make_item(0)]).train(gpus=[-1])

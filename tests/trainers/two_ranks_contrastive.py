@@ -23,7 +23,14 @@ from trainers.prot_interface_trainer import ProtInterfaceTrainer
 ITEMS = [make_item(seed, 6 + seed % 3, torsions=False) for seed in range(8)]
 
 
-def make(folder: Path, batch_size: int = 4, **options: Any) -> ProtInterfaceTrainer:
+class PlainDescent(ProtInterfaceTrainer):
+    """Without Adam, which makes a step of rounding where a gradient is zero."""
+
+    def get_optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD([p for p in self.model.parameters() if p.requires_grad], lr=self.config.lr)
+
+
+def make(folder: Path, kind: type = ProtInterfaceTrainer, batch_size: int = 4, **options: Any) -> ProtInterfaceTrainer:
     """A trainer of a small model on this rank's share of `ITEMS`."""
     torch.manual_seed(0)
     small = SIZES | {"atom_hidden_size": 8, "block_hidden_size": 8, "num_block_types": 40}
@@ -34,11 +41,11 @@ def make(folder: Path, batch_size: int = 4, **options: Any) -> ProtInterfaceTrai
         DataLoader(InterfaceDataset(ITEMS), batch_sampler=sampler, collate_fn=collate_pairs)  # type: ignore[arg-type]
         for sampler in samplers
     ]
-    return ProtInterfaceTrainer(model, *loaders, TrainConfig(folder, **options))
+    return kind(model, *loaders, TrainConfig(folder, **options))
 
 
 def run(folder: Path) -> dict[str, Any]:
-    trainer = make(folder, max_epoch=2, lr=1e-3)
+    trainer = make(folder, PlainDescent, max_epoch=2, lr=0.1, lr_schedule="none")
     trainer.train(gpus=[-1])
     return {
         "weights": torch.cat([p.detach().flatten() for p in trainer.model.parameters()]).tolist(),
