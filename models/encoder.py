@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from models.config import EncoderConfig
 from models.edges import Edges
 from models.graph import Level
-from models.layers.convolution import Convolution
+from models.layers.channelwise import ChannelwiseConvolution
+from models.layers.convolution import Convolution, Parts
 from models.layers.harmonics import EDGE_FILTER, distance, spherical_harmonics
 from models.layers.irreps import FeatureSpace, space_of_layer
 from models.layers.mlp import distance_embedder, two_layers
@@ -41,9 +42,9 @@ class MessagePassing(nn.Module):
         self.hidden = hidden
         self.edge_embedder = distance_embedder(EDGE_REACH, edge, dropout)
         self.spaces = [space_of_layer(hidden, n) for n in range(config.n_layers + 1)]
+        parts: Parts = (("edge", 2 * edge), ("receiver", hidden), ("sender", hidden))
         self.layers = nn.ModuleList(
-            Convolution(into, EDGE_FILTER, out, (("edge", 2 * edge), ("receiver", hidden), ("sender", hidden)), dropout)
-            for into, out in zip(self.spaces, self.spaces[1:])
+            make_convolution(config, into, out, parts) for into, out in zip(self.spaces, self.spaces[1:])
         )
         width = 2 * hidden if config.n_layers >= 3 else hidden
         self.out_ffn = two_layers(width, width, hidden, dropout)
@@ -64,6 +65,18 @@ class MessagePassing(nn.Module):
             x = widened(x, before, after) + layer(x, slots, filters, attributes, scalars, scalars)
         z = x[:, : self.spaces[-1].groups[0].channels]
         return Encoded(F.normalize(self.out_ffn(z), dim=1, eps=1e-12), x, z)
+
+
+def make_convolution(
+    config: EncoderConfig, into: FeatureSpace, out: FeatureSpace, parts: Parts
+) -> Convolution | ChannelwiseConvolution:
+    """A layer of the kind that the configuration names.
+
+    The noise heads stay `full` whatever it says: they have few outputs or few edges, so it costs them little.
+    """
+    if config.conv == "channelwise":
+        return ChannelwiseConvolution(into, EDGE_FILTER, out, parts, config.dropout, config.kernels)
+    return Convolution(into, EDGE_FILTER, out, parts, config.dropout)
 
 
 def widened(x: Tensor, before: FeatureSpace, after: FeatureSpace) -> Tensor:
