@@ -3,9 +3,11 @@
 import csv
 import io
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from configs.errors import DataError
 
@@ -32,7 +34,8 @@ class Row:
         chain1, chain2: chains of either side, joined by `_`. An empty chain1 means all polymer chains.
         lig_code, lig_resi: the ligand of chain2 that is side 2 (residue name; number with insertion code).
         lig_smiles: of the ligand. ligand_path: SDF or MOL2 file with the ligand, in place of lig_code.
-        label: measured value. group: unit for leak-free splits (empty: the file's name).
+        label: measured value. targets: several measured values in its place.
+        group: unit for leak-free splits (empty: the file's name).
         modality: kind of complex (empty: found out).
     """
 
@@ -48,24 +51,59 @@ class Row:
     group: str = ""
     ligand_path: str = ""
     modality: str = ""
+    targets: tuple[str, ...] = ()
 
     def value(self) -> float:
         """The label (NaN: none); DataError when it is no number, or infinite."""
-        if not self.label:
-            return math.nan
-        try:
-            value = float(self.label)
-        except ValueError:
-            raise DataError(f"{self.label!r} is no number", "label") from None
-        if math.isinf(value):
-            raise DataError(f"{self.label!r} is infinite", "label", hint="leave it empty where nothing was measured")
-        return value
+        return number_of(self.label, "label")
+
+    def values(self) -> np.ndarray | None:
+        """[targets] the targets (NaN: none); None when there are none. DataError as for `value`."""
+        if not self.targets:
+            return None
+        found = [number_of(text, f"target {number}") for number, text in enumerate(self.targets)]
+        return np.array(found, np.float32)
 
 
-def rows_of_index(path: str | Path) -> list[Row]:
+def number_of(text: str, where: str) -> float:
+    """A measured value as text, NaN for none."""
+    if not text:
+        return math.nan
+    try:
+        value = float(text)
+    except ValueError:
+        raise DataError(f"{text!r} is no number", where, hint="names of classes: --label_classes") from None
+    if math.isinf(value):
+        raise DataError(f"{text!r} is infinite", where, hint="leave it empty where nothing was measured")
+    return value
+
+
+def with_class_numbers(rows: Sequence[Row], classes: Sequence[str] = ()) -> tuple[list[Row], tuple[str, ...]]:
+    """Rows whose labels, names of classes, are replaced by class numbers; and the names in the order of the numbers.
+
+    Args:
+        classes: the names in the order wanted (default: those found, sorted).
+
+    Raises:
+        DataError: a label that is none of the classes, by line; fewer than two classes.
+    """
+    names = tuple(classes) or tuple(sorted({row.label for row in rows if row.label}))
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise DataError(f"at least two different classes are needed, found {', '.join(names) or 'none'}", "label")
+    numbers = {name: str(number) for number, name in enumerate(names)} | {"": ""}
+    for row in rows:
+        if row.label not in numbers:
+            raise DataError(f"{row.label!r} is none of the classes {', '.join(names)}", f"line {row.line}", "label")
+    return [replace(row, label=numbers[row.label]) for row in rows], names
+
+
+def rows_of_index(path: str | Path, label_columns: Sequence[str] = ()) -> list[Row]:
     """Read an index file.
 
     Values are text as they stand (the ion `NA` stays one). Repeated ids get `_2`, `_3`, ... appended.
+
+    Args:
+        label_columns: the column with labels (default: `label`), or several whose values become targets.
 
     Raises:
         DataError: the file is absent, is no UTF-8 text, has no rows, lacks a column, or a row has another number of
@@ -89,13 +127,21 @@ def rows_of_index(path: str | Path) -> list[Row]:
         raise DataError("has no rows" if lines else "is empty", path, hint=f"a CSV with columns {', '.join(REQUIRED)}")
     header = lines[0][1]
     columns = _columns(header, path)
+    for name in label_columns:
+        if name not in header:
+            hint = f"its columns: {', '.join(header)}"
+            raise DataError(f"lacks the column {name!r} of --label_columns", path, hint=hint)
+    if len(label_columns) == 1:
+        columns["label"] = header.index(label_columns[0])
     rows, seen = [], dict[str, int]()
     for number, values in lines[1:]:
         if len(values) != len(header):
             raise DataError(f"has {len(values)} values for {len(header)} columns", path, f"line {number}")
         fields = {name: values[column] for name, column in columns.items()}
         fields["pdb_id"] = _unique(fields["pdb_id"] or f"line_{number}", seen)
-        rows.append(Row(line=number, **fields))
+        several = label_columns if len(label_columns) > 1 else ()
+        targets = tuple(values[header.index(name)] for name in several)
+        rows.append(Row(line=number, **fields, targets=targets))
     return rows
 
 

@@ -92,7 +92,7 @@ def process_row(
     """
     partners = partners_of_row(structure, row, vocabulary, root)
     modality = name_modality(row.modality) if row.modality else find_modality(structure, partners)
-    return make_interface(
+    item = make_interface(
         structure,
         partners,
         vocabulary,
@@ -102,6 +102,8 @@ def process_row(
         label=row.value(),
         group=row.group or stem_of(row.pdb_path),
     )
+    targets = row.values()
+    return item if targets is None else item.with_(targets=targets)
 
 
 def partners_of_row(

@@ -11,7 +11,7 @@ import io
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from configs.errors import DataError
 from configs.files import atomic_write
+from data.index import Row
 from data.item import Item
 from data.prepare import Failure, PrepareOptions, Task, process_task
 from data.shard_files import MANIFEST, SCHEMA_VERSION
@@ -47,12 +48,21 @@ class Report(NamedTuple):
 
 
 def prepare(
-    tasks: Sequence[Task], root: Path, out: Path, options: PrepareOptions, n_jobs: int = 1, progress: bool = True
+    tasks: Sequence[Task],
+    root: Path,
+    out: Path,
+    options: PrepareOptions,
+    n_jobs: int = 1,
+    progress: bool = True,
+    label_facts: Mapping[str, Any] | None = None,
 ) -> Report:
     """Make the data set of some tasks in folder `out`; a run that was interrupted is continued.
 
     The items are in index order (or by file and order of discovery), whatever `n_jobs`. Rows that give no item are
     listed in `out`/failures.csv.
+
+    Args:
+        label_facts: what the labels are (`targets`, `classes`, `label_unit`), kept in the manifest.
 
     Raises:
         DataError: `out` holds a data set of other input or options, or no task gave an item.
@@ -60,7 +70,8 @@ def prepare(
     vocabulary = options.load_vocabulary()
     chunks = [tasks[i : i + FILES_A_PART] for i in range(0, len(tasks), FILES_A_PART)]
     keys = [key_of(chunk, root, options, vocabulary) for chunk in chunks]
-    whole = hashlib.sha256("".join(keys).encode()).hexdigest()
+    facts = dict(label_facts or {})
+    whole = hashlib.sha256(("".join(keys) + (json.dumps(facts) if facts else "")).encode()).hexdigest()
     if (out / MANIFEST).exists():
         if ShardReader(out, verify=False).manifest["extra"].get("key") == whole:
             return _report(out)
@@ -73,7 +84,7 @@ def prepare(
         bar.update(len(tasks) - sum(len(chunks[i]) for i in waiting))
         for done in Parallel(n_jobs=n_jobs, return_as="generator_unordered")(calls):
             bar.update(done)
-    return _join(folders, out, whole, options, vocabulary)
+    return _join(folders, out, {"key": whole} | facts, options, vocabulary)
 
 
 def key_of(chunk: Sequence[Task], root: Path, options: PrepareOptions, vocabulary: Vocabulary) -> str:
@@ -83,10 +94,15 @@ def key_of(chunk: Sequence[Task], root: Path, options: PrepareOptions, vocabular
         "format": [FORMAT, SCHEMA_VERSION],
         "options": asdict(options),
         "vocabulary": vocabulary.fingerprint,
-        "tasks": [(t.number, t.path, None if t.rows is None else [asdict(row) for row in t.rows]) for t in chunk],
+        "tasks": [(t.number, t.path, None if t.rows is None else [_content(row) for row in t.rows]) for t in chunk],
         "files": [_state(root / name) for name in names],
     }
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _content(row: Row) -> dict[str, Any]:
+    """What a row says; without targets as before there were any, so that older data sets stay those of their rows."""
+    return {name: value for name, value in asdict(row).items() if name != "targets" or value}
 
 
 def _state(path: Path) -> tuple[int, int]:
@@ -120,7 +136,9 @@ def make_part(chunk: Sequence[Task], root: Path, folder: Path, key: str, options
     return len(chunk)
 
 
-def _join(folders: list[Path], out: Path, key: str, options: PrepareOptions, vocabulary: Vocabulary) -> Report:
+def _join(
+    folders: list[Path], out: Path, facts: dict[str, Any], options: PrepareOptions, vocabulary: Vocabulary
+) -> Report:
     readers = [ShardReader(folder, verify=False) for folder in folders]
     places = sorted(
         (tuple(place), part, i)
@@ -135,7 +153,7 @@ def _join(folders: list[Path], out: Path, key: str, options: PrepareOptions, voc
         first = f"; the first of {len(failures)} reasons: {failures[0].reason}" if failures else ""
         raise DataError(f"no interface could be made{first}", hint=f"all are in {out / 'failures.csv'}")
     unknown: Counter[str] = Counter()
-    extra = {"key": key, "options": asdict(options), "failures": [list(f) for f in failures], "unknown": unknown}
+    extra = facts | {"options": asdict(options), "failures": [list(f) for f in failures], "unknown": unknown}
     writer = ShardWriter(
         out, vocabulary.fingerprint, vocabulary=vocabulary.name, fragmentation_method=vocabulary.name, extra=extra
     )

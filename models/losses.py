@@ -67,10 +67,9 @@ def mean_of_known(losses: Tensor, weights: Tensor) -> Tensor:
     """Mean of losses by their weights; zero, with a gradient of zero, where all weights are.
 
     Args:
-        losses, weights: of equal shape; a loss of weight 0 may be NaN.
+        losses, weights: of equal shape.
     """
-    kept = torch.where(weights > 0, losses, torch.zeros_like(losses))
-    return (kept * weights).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
+    return (losses * weights).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
 
 
 def contrastive_loss(first: Tensor, second: Tensor, temperature: float = 0.5) -> Tensor:

@@ -5,6 +5,9 @@ chain2 (several chains joined by _; empty chain1: all polymer chains), lig_code,
 chain2 as the second partner; codes joined by - without a number: all sugars of the chain), label; optional: group (unit
 for splits), ligand_path (SDF or MOL2 file as the second partner), modality (found out when empty).
 
+Labels are numbers: a measured value, or the number of a class. --label_columns names another column, or several whose
+values become the targets of a regression; with --label_classes the labels are names of classes.
+
 With --structures, a folder or a file is searched: every pair of chains and every ligand, ion and glycan in contact.
 
 A run can be stopped at any time; the same command continues it. Rows that give no interface are listed in
@@ -19,12 +22,13 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from configs.command import check_processes, command
-from configs.errors import DataError, LigareError
-from data.index import rows_of_index, structure_files
+from configs.errors import ConfigError, DataError, LigareError
+from data.index import rows_of_index, structure_files, with_class_numbers
 from data.interface import CUTOFF
 from data.partners import name_modality
 from data.prepare import PrepareOptions, Task, tasks_of_files, tasks_of_rows
@@ -42,9 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         additives=options.keep_additives,
         copies=options.keep_copies,
     )
-    tasks, root = read_tasks(options)
+    tasks, root, labels = read_tasks(options)
     try:
-        report = prepare(tasks, root, options.out_path, chosen, options.n_jobs)
+        report = prepare(tasks, root, options.out_path, chosen, options.n_jobs, label_facts=labels)
     except TerminatedWorkerError as killed:
         hint = "out of memory? The same command continues; a smaller --n_jobs needs less"
         raise DataError("a worker process was killed", hint=hint) from killed
@@ -59,6 +63,13 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     source.add_argument("--structures", type=Path, help="folder or file whose interfaces are found without an index")
     parser.add_argument("--out_path", type=Path, required=True, help="folder of the shards")
     parser.add_argument("--root", type=Path, help="folder of the index's paths (default: that of the index file)")
+    parser.add_argument(
+        "--label_columns", nargs="+", default=[], metavar="NAME", help="column with labels (default label), or several"
+    )
+    parser.add_argument(
+        "--label_classes", nargs="*", metavar="NAME", help="labels are names of classes: in this order, or sorted"
+    )
+    parser.add_argument("--label_unit", default="", help="unit of the labels, kept with the data")
     parser.add_argument("--n_jobs", type=int, default=1, help="processes (default 1; -1: all cores)")
     parser.add_argument("--cutoff", type=float, default=CUTOFF, help="Å between heavy atoms of the sides (default 8)")
     parser.add_argument(
@@ -75,15 +86,24 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def read_tasks(options: argparse.Namespace) -> tuple[list[Task], Path]:
-    """What to do, and the folder that paths are relative to."""
+def read_tasks(options: argparse.Namespace) -> tuple[list[Task], Path, dict[str, Any]]:
+    """What to do, the folder that paths are relative to, and what the labels are."""
     check_processes(options.n_jobs)
+    labels: dict[str, Any] = {"label_unit": options.label_unit} if options.label_unit else {}
     if options.data_index_file is not None:
         root = options.root or options.data_index_file.parent
-        return tasks_of_rows(rows_of_index(options.data_index_file)), root
+        rows = rows_of_index(options.data_index_file, options.label_columns)
+        if len(options.label_columns) > 1:
+            labels["targets"] = options.label_columns
+        if options.label_classes is not None:
+            if len(options.label_columns) > 1:
+                raise ConfigError("classes are read from one column", "--label_columns")
+            rows, classes = with_class_numbers(rows, options.label_classes)
+            labels["classes"] = list(classes)
+        return tasks_of_rows(rows), root, labels
     files = structure_files(options.structures)
     root = options.structures if options.structures.is_dir() else options.structures.parent
-    return tasks_of_files(files, root), root
+    return tasks_of_files(files, root), root, labels
 
 
 def summary(report: Report, out: Path) -> str:

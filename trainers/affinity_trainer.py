@@ -7,12 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from configs.errors import ConfigError
 from data.label_checks import LabelCheck
 from data.labels import Labels, LabelScale, fit_scale
 from models.losses import REGRESSION_LOSSES
 from trainers.batches import entry
 from trainers.scores import regression_metrics
-from trainers.supervised import SupervisedTrainer, size_of_head
+from trainers.supervised import SupervisedTrainer
 
 
 class AffinityTrainer(SupervisedTrainer):
@@ -36,7 +37,10 @@ class AffinityTrainer(SupervisedTrainer):
             names = tuple(str(number) for number in range(width)) if width > 1 else ("label",)
             self.scale = LabelScale(names, mean=(0.0,) * width, std=(1.0,) * width)
             return
-        size_of_head(width, len(labels.names), "--num_targets")
+        if width != len(labels.names):
+            hint = "leave the option out, or choose --targets"
+            names = ", ".join(labels.names)
+            raise ConfigError(f"the model predicts {width}, the data have {names}", "--num_targets", hint=hint)
         self.scale = fit_scale(labels, self.options)
 
     def check(self, check: LabelCheck) -> list[str]:
@@ -47,7 +51,8 @@ class AffinityTrainer(SupervisedTrainer):
 
     def targets(self, batch: Any) -> tuple[Tensor, Tensor]:
         labels = self.raw_labels(batch)
-        return self.scale.forward(labels), torch.isfinite(labels).to(labels.dtype)
+        known = torch.isfinite(labels)
+        return self.scale.forward(labels).masked_fill(~known, 0), known.to(labels.dtype)
 
     def outputs(self, output: Any) -> Tensor:
         """[graphs, targets] what the model says, on its own scale."""

@@ -8,12 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from configs.errors import ConfigError
 from data.label_checks import LabelCheck, class_weights
 from data.labels import Labels
 from trainers.batches import entry
 from trainers.monitor import choose_monitor
 from trainers.scores import binary_metrics, multiclass_metrics
-from trainers.supervised import SupervisedTrainer, size_of_head
+from trainers.supervised import SupervisedTrainer
 
 NEED_TWO_CLASSES = ("auroc", "average_precision", "mcc")
 
@@ -26,6 +27,7 @@ class MultiClassClassifierTrainer(SupervisedTrainer):
     """
 
     default_monitor = "macro_f1"
+    option = "--num_classifier_classes"
     classes: tuple[str, ...]
     weights: Tensor
 
@@ -35,7 +37,10 @@ class MultiClassClassifierTrainer(SupervisedTrainer):
         if labels is None:
             return
         if labels.classes:
-            size_of_head(n_classes, len(labels.classes), "--num_classifier_classes")
+            if n_classes != len(labels.classes):
+                raise ConfigError(
+                    f"the model tells {n_classes} classes apart, the data name {', '.join(labels.classes)}", self.option
+                )
             self.classes = labels.classes
         self.weights = torch.tensor(class_weights(labels, n_classes, self.options.class_weights), dtype=torch.float32)
 
@@ -81,6 +86,7 @@ class ClassifierTrainer(MultiClassClassifierTrainer):
     """Trains a `ClassifierModel`: binary cross entropy, weighted by class where asked for."""
 
     default_monitor = "auroc"
+    option = "--task binary_classifier"
 
     def n_classes(self) -> int:
         return 2

@@ -10,6 +10,7 @@ from trainers.batches import entry
 from trainers.metrics import majority_rate, top_k_correct
 
 TOP_K = 5
+MASKED_METRICS = ("masked_accuracy", f"masked_accuracy_top{TOP_K}", "masked_majority_rate")
 
 
 def masked_hits(logits: Tensor | None, batch: Any) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """Naming masked blocks without noise (task `masking`)."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from torch import Tensor
 from configs.errors import DataError
 from trainers.abs_trainer import Trainer
 from trainers.batches import entry, n_items
-from trainers.masked_accuracy import masked_labels, masked_metrics, masked_parts
+from trainers.masked_accuracy import MASKED_METRICS, masked_labels, masked_metrics, masked_parts
 
 
 class MaskingTrainer(Trainer):
@@ -18,6 +18,11 @@ class MaskingTrainer(Trainer):
     Logs `loss` beside `masked_base` (equal probabilities), `masked_accuracy` and `masked_accuracy_top5`, all means over
     masked blocks, so that they depend neither on batches nor on ranks; validation adds `masked_majority_rate`.
     """
+
+    reports = True
+
+    def metric_names(self) -> Collection[str]:
+        return ["loss", "masked_loss", "masked_base", *MASKED_METRICS]
 
     def share_step(self, batch: Any, batch_idx: int, val: bool = False) -> Any:
         """The model's output.

@@ -1,6 +1,6 @@
 """Pretraining: remove noise from one side of an interface, and name masked blocks."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from torch import Tensor
 from configs.errors import DataError
 from trainers.abs_trainer import Trainer
 from trainers.batches import entry, n_items
-from trainers.masked_accuracy import masked_labels, masked_metrics, masked_parts
+from trainers.masked_accuracy import MASKED_METRICS, masked_labels, masked_metrics, masked_parts
 
 # Loss parts and the names of their weights in the model's configuration.
 WEIGHTS = {
@@ -32,6 +32,12 @@ class PretrainTrainer(Trainer):
     def get_scheduler(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         """Cosine with warm restarts unless another schedule is asked for."""
         return self.curve_scheduler(optimizer, self.config.lr_schedule or "cosine_restarts")
+
+    def metric_names(self) -> Collection[str]:
+        """The loss, and every part that the model has a head for, with its base."""
+        config: Any = self.model.config
+        on = {part: getattr(config, f"{part}_noise", config.num_masked_block_classes) for part in WEIGHTS}
+        return ["loss", *(f"{part}_{kind}" for part in WEIGHTS if on[part] for kind in ("loss", "base"))]
 
     @property
     def find_unused_parameters(self) -> bool:
@@ -73,6 +79,9 @@ class PretrainTrainer(Trainer):
 
 class PretrainMaskingNoisingTrainer(PretrainTrainer):
     """Denoising, and naming masked blocks: accuracy (top 1, top 5) beside that of always naming the majority class."""
+
+    def metric_names(self) -> Collection[str]:
+        return [*super().metric_names(), *MASKED_METRICS]
 
     def logged_parts(self, output: Any, batch: Any) -> dict[str, Tensor]:
         logits = getattr(output, "masked_logits", None)

@@ -1,7 +1,7 @@
 """An interface from one side only, contrastive against the complex (task `prot_interface`)."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,12 @@ class ProtInterfaceTrainer(Trainer):
     Validation compares all pairs of the set (in parts of 4,096), whatever the batches: its `loss` is not that of a
     training step. Recall at 1, 5 and 10 and the mean reciprocal rank tell how the first side finds its complex.
     """
+
+    default_monitor = "mean_reciprocal_rank"
+    reports = True
+
+    def metric_names(self) -> Collection[str]:
+        return list(pair_metrics(np.eye(2), np.eye(2)))
 
     def share_step(self, batch: Any, batch_idx: int, val: bool = False) -> Any:
         """The model's output; its loss is that of the pairs of all ranks while training.

@@ -10,10 +10,11 @@ from configs.errors import CheckpointError
 from configs.files import read_json
 from configs.schema import EncoderOptions, RunConfig, StartOptions
 from models.adapters import merge_adapters
+from models.config import RUN_TIME
 from models.persistence import LoadReport, from_pretrained, load_published, load_weights_into
 from trainers.training_state import TrainingState
 
-FREE = ("dropout", "kernels")  # of the encoder's options, those that neither weights nor their meaning depend on
+FREE = ("dropout", *RUN_TIME)  # of the encoder's options, those that neither weights nor their meaning depend on
 FIXED = ("atom_hidden_size", "block_hidden_size", "edge_size", "n_layers", "conv", "fragmentation_method")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from configs.errors import ConfigError, DataError
+from configs.errors import DataError
 from configs.task_options import LabelOptions
 from data.dataset import InterfaceDataset
 from data.label_checks import LabelCheck
@@ -76,7 +76,7 @@ class SupervisedTrainer(Trainer):
         raise NotImplementedError
 
     def targets(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """Targets of a batch as the model learns them, and the weight of each (0: missing)."""
+        """Targets of a batch as the model learns them, finite even where missing, and their weights (0: missing)."""
         raise NotImplementedError
 
     def losses(self, output: Any, targets: Tensor) -> Tensor:
@@ -146,9 +146,3 @@ def without_labels(batch: Any) -> Iterator[tuple[str, Any]]:
     """The entries of a batch that a model may see: the trainer judges, so the answer stays with it."""
     names = batch.keys() if not isinstance(batch, Mapping) else batch
     return ((name, batch[name]) for name in names if name not in ("label", "targets"))
-
-
-def size_of_head(found: int, wanted: int, option: str) -> None:
-    """Refuse a model whose head has another size than the labels ask for."""
-    if found != wanted:
-        raise ConfigError(f"the model predicts {found}, the data have {wanted}", option, hint="leave the option out")
