@@ -1,158 +1,190 @@
-"""One measurement, in the process that calls it: seconds (median) and peak resident memory."""
+"""One measurement, in the process that calls it: seconds of every repetition, and peak memory."""
 
-import resource
-import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
-from configs.schema import NoiseOptions, RunConfig, from_flat
+from benchmarks import plain_loading
+from benchmarks.arithmetic import copy_rate, counting, product_rate
+from benchmarks.clock import Clock, seconds_of
+from benchmarks.step_profile import profile_step
+from benchmarks.traffic import Traffic
+from benchmarks.work import MAX_BLOCKS, PLAIN, batch_of, build, items_of, large_interface, published_run
+from configs.schema import NoiseOptions
 from data.collate import collate_items
-from data.crop import crop
 from data.dataset import InterfaceDataset
 from data.item import Item
 from data.noise import PretrainTransform
-from data.prepare import items_of_file
+from data.prepare import process_row
+from data.structure import read_structure
 from data.vocab import load_vocabulary
-from models import create_model
 
-PUBLISHED = {
-    "atom_hidden_size": 32,
-    "block_hidden_size": 32,
-    "edge_size": 32,
-    "n_layers": 4,
-    "k_neighbors": 8,
-    "global_message_passing": True,
-    "fragmentation_method": "PS_300",
-    "torsion_noise": 0.5,
-    "translation_noise": 1.0,
-    "rotation_noise": 0.25,
-    "mask_proportion": 0.1,
-    "rot_weight": 0.1,
-}
-MAX_BLOCKS = 256  # of an item
+WARM_UP = 64  # blocks of the batch that goes first
+LOADED_ITEMS = 1000
+BATCH_ITEMS = 8
+
+Result = dict[str, Any]
 
 
-def measure(what: str, threads: int = 2, **options: Any) -> dict[str, Any]:
-    """Run the measurement called `what`: train, infer, load, structures or peak."""
+def measure(what: str, threads: int = 2, device: str = "cpu", **options: Any) -> Result:
+    """Run the measurement called `what`, a key of `MEASUREMENTS`."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    result = MEASUREMENTS[what](**options)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return {**result, "threads": threads, "peak_gib": peak}
+    clock = Clock(device)
+    result = MEASUREMENTS[what](clock, **options)
+    return {"peak_gib": clock.peak_gib(), **result}
 
 
-def published_run() -> RunConfig:
-    """The published sizes and noise."""
-    return from_flat(PUBLISHED)
+def step_of(net: nn.Module, training: bool, plain: bool) -> Callable[[Any], None]:
+    """What is timed: forward and backward of the pretraining loss, or the embeddings without the noise heads."""
+    encode: Any = net if plain else net.encode
 
-
-def median_seconds(work: Callable[[], Any], repeat: int) -> float:
-    """Median time of `repeat` calls after one that isn't counted."""
-    work()
-    times = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
-
-
-def batch_of(data: str, blocks: int, noise: NoiseOptions) -> dict[str, torch.Tensor]:
-    """A noised batch of `blocks` blocks of real interfaces (global blocks not counted); the last one is cropped."""
-    dataset = InterfaceDataset(data)
-    transform, rng = PretrainTransform(noise, MAX_BLOCKS), np.random.default_rng(0)
-    items: list[Item] = []
-    left = blocks
-    for index in rng.permutation(len(dataset)):
-        item = crop(dataset.stored(int(index)), min(MAX_BLOCKS, left), rng)
-        items.append(transform(item, rng))
-        left -= item.n_blocks
-        if left < 2:
-            break
-    batch = collate_items(items)
-    return {key: batch[key] for key in batch.keys() if isinstance(batch[key], torch.Tensor)}  # noqa: SIM118
-
-
-def build(model: str) -> Any:
-    """Ours or the plain model, with the same weights."""
-    from benchmarks.plain_model import PlainDenoiseModel
-
-    ours = create_model(published_run(), load_vocabulary("PS_300"))
-    if model == "ours":
-        return ours
-    plain = PlainDenoiseModel()
-    plain.load_published(ours.state_dict())
-    return plain
-
-
-def train_step(data: str, blocks: int, model: str, repeat: int) -> dict[str, Any]:
-    """Forward and backward of the pretraining loss."""
-    batch, net = batch_of(data, blocks, published_run().noise), build(model).train()
-
-    def step() -> None:
+    def train(batch: Any) -> None:
         net.zero_grad(set_to_none=True)
         output = net(batch)
         (output["loss"] if isinstance(output, dict) else output.loss).backward()
 
-    return {"seconds": median_seconds(step, repeat), **sizes(batch)}
+    def infer(batch: Any) -> None:
+        with torch.inference_mode():
+            encode(batch)
+
+    net.train(training)
+    return train if training else infer
 
 
-def inference(data: str, blocks: int, model: str, repeat: int) -> dict[str, Any]:
-    """Embeddings of atoms, blocks and complexes, without noise heads."""
-    batch, net = batch_of(data, blocks, NoiseOptions()), build(model).eval()
-    forward = net if model == "plain" else net.encode
-    with torch.inference_mode():
-        return {"seconds": median_seconds(lambda: forward(batch), repeat), **sizes(batch)}
+def run_model(
+    clock: Clock,
+    data: str,
+    blocks: int,
+    model: str,
+    training: bool,
+    repeat: int,
+    budget: float,
+    changes: dict[str, Any] | None = None,
+) -> Result:
+    """A training step or inference.
+
+    Two calls on a small batch go first. `flops` is what the products of the convolutions need, `traffic` (on a GPU) the
+    bytes that operations read and write.
+    """
+    changes = changes or {}
+    noise = published_run(**changes).noise if training else NoiseOptions()
+    net = build(model, **changes).to(clock.device)
+    step = step_of(net, training, model == PLAIN)
+    small, batch = (batch_of(items_of(data, n, noise), clock.device) for n in (min(blocks, WARM_UP), blocks))
+    for _ in range(2):
+        step(small)
+    clock.reset_peak()
+    result: Result = {"blocks": len(batch["B"]), "atoms": len(batch["A"]), "items": len(batch["lengths"])}
+    result["seconds"] = seconds_of(lambda: step(batch), clock, repeat, budget)
+    result["peak_gib"] = clock.peak_gib()
+    if model != PLAIN:
+        with counting(net) as counted:
+            step(batch)
+        result["flops"] = counted.training if training else counted.forward
+    if clock.backend is not None:
+        with Traffic() as traffic:
+            step(batch)
+        result["traffic"] = traffic.bytes
+    return result
 
 
-def sizes(batch: dict[str, torch.Tensor]) -> dict[str, int]:
-    return {"blocks": len(batch["B"]), "atoms": len(batch["A"]), "items": len(batch["lengths"])}
+def large(clock: Clock, data: str, n_atoms: int, model: str, changes: dict[str, Any] | None = None) -> Result:
+    """Embedding of one large interface."""
+    item = large_interface(data, n_atoms)
+    step = step_of(build(model, **changes or {}).to(clock.device), False, False)
+    batch = batch_of([item], clock.device)
+    clock.reset_peak()
+    return {"atoms": item.n_atoms, "blocks": item.n_blocks, "seconds": seconds_of(lambda: step(batch), clock, 1)}
 
 
-def loading(data: str) -> dict[str, float]:
-    """Blocks a second of each stage from shard to batch, one pass over the data set (global blocks not counted)."""
-    dataset = InterfaceDataset(data)
-    transform = PretrainTransform(published_run().noise, MAX_BLOCKS)
-    numbers = np.random.default_rng(0).permutation(len(dataset))[:2000]
+def loading(clock: Clock, data: str, items: int = LOADED_ITEMS) -> Result:
+    """Blocks a second from shard to batch, ours by stage and plain in turn (global blocks not counted).
+
+    The plain way starts from lists in memory; making those isn't counted.
+    """
+    dataset, noise = InterfaceDataset(data), published_run().noise
+    transform = PretrainTransform(noise, MAX_BLOCKS)
+    numbers = np.random.default_rng(0).permutation(len(dataset))[:items]
     total = int(np.minimum(dataset.counts["n_blocks"][numbers], MAX_BLOCKS).sum())
-    rng = np.random.default_rng(0)
+    records = [plain_loading.record_of(dataset.stored(int(n))) for n in numbers]
 
     def read() -> list[Item]:
         return [dataset.stored(int(n)) for n in numbers]
 
     def noised() -> list[Item]:
+        rng = np.random.default_rng(0)
         return [transform(item, rng) for item in read()]
 
     def collated() -> None:
-        items = noised()
-        for start in range(0, len(items), 8):
-            collate_items(items[start : start + 8])
+        done = noised()
+        for start in range(0, len(done), BATCH_ITEMS):
+            collate_items(done[start : start + BATCH_ITEMS])
 
-    return {work.__name__: total / median_seconds(work, 3) for work in (read, noised, collated)}
+    def plain() -> None:
+        rng = np.random.default_rng(0)
+        done = [plain_loading.noised(record, noise, MAX_BLOCKS, rng) for record in records]
+        for start in range(0, len(done), BATCH_ITEMS):
+            plain_loading.collated(done[start : start + BATCH_ITEMS])
 
-
-def structures(files: list[str]) -> dict[str, float]:
-    """Every interface of structure files, found and made into items."""
-    start = time.perf_counter()
-    items = sum(len(items_of_file(path)) for path in files)
-    return {"files": len(files), "items": items, "seconds": time.perf_counter() - start}
-
-
-def peak() -> dict[str, float]:
-    """Single-precision matrix-product speed, GFLOP/s."""
-    size = 2048
-    left, right = torch.randn(size, size), torch.randn(size, size)
-    return {"gflops": 2 * size**3 / median_seconds(lambda: left @ right, 9) / 1e9}
+    works = (read, noised, collated, plain)
+    seconds: dict[str, list[float]] = {work.__name__: [] for work in works}
+    for work in (*works, *works, collated):
+        seconds[work.__name__] += seconds_of(work, clock, 1)
+    return {"blocks": total, "seconds": seconds}
 
 
-MEASUREMENTS: dict[str, Callable[..., dict[str, Any]]] = {
-    "train": train_step,
-    "infer": inference,
+def structures(clock: Clock, rows: list[dict[str, Any]], root: str, repeat: int = 3) -> Result:
+    """Structure file to item, ours and plain in turn on each file; the best of `repeat`."""
+    from benchmarks.plain_structures import plain_interface
+    from data.index import Row
+
+    vocabulary, files = load_vocabulary("PS_300"), []
+    for row in (Row(**values) for values in rows):
+        path, chains = Path(root) / row.pdb_path, (row.chain1, row.chain2)
+        ours, plain = [], []
+        for _ in range(repeat):
+            start = time.perf_counter()
+            item = process_row(read_structure(path), row, vocabulary, Path(root))
+            middle = time.perf_counter()
+            other = plain_interface(path, chains, vocabulary)
+            ours.append(middle - start)
+            plain.append(time.perf_counter() - middle)
+        same = item.B.tolist() == other.B and item.A.tolist() == other.A
+        files.append({"id": row.pdb_id, "atoms": item.n_atoms, "ours": ours, "plain": plain, "same": same})
+    return {"files": files}
+
+
+def run_peak(clock: Clock) -> Result:
+    """Speed of matrix products in both precisions, and of copies."""
+    rates = {name: product_rate(dtype, clock) for name, dtype in PRECISIONS.items()}
+    return {**rates, "copy": copy_rate(clock), "device": str(clock.device)}
+
+
+def run_profile(clock: Clock, data: str, blocks: int, model: str, changes: dict[str, Any] | None = None) -> Result:
+    """Seconds of a training step by group of work."""
+    changes = changes or {}
+    net = build(model, **changes).to(clock.device)
+    step = step_of(net, True, False)
+    batch = batch_of(items_of(data, blocks, published_run(**changes).noise), clock.device)
+    step(batch)
+    seconds = seconds_of(lambda: step(batch), clock, 3)
+    with counting(net) as counted:
+        groups = profile_step(net, lambda: step(batch), clock)
+    return {"blocks": len(batch["B"]), "seconds": seconds, "groups": groups, "flops": counted.training}
+
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+MEASUREMENTS: dict[str, Callable[..., Result]] = {
+    "model": run_model,
+    "large": large,
     "load": loading,
     "structures": structures,
-    "peak": peak,
+    "peak": run_peak,
+    "profile": run_profile,
 }

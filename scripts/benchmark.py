@@ -1,26 +1,36 @@
-"""Measure this package against the same model written the plain way, on the same work, in one run.
+"""Measure this package against the same work done the plain way, in one run, and write docs/benchmarks.md.
 
-Every figure comes from a process of its own (time after a warm-up, peak resident memory), ours and the plain e3nn model
-(benchmarks/) in turn, with the same weights and the same batches of real interfaces. Prints tables and, with --out,
-writes them.
+Every figure of a model comes from a process of its own (times after a warm-up, peak memory), ours and the plain program
+(benchmarks/) in turn, with the same weights and the same batches of real interfaces.
 """
 
 import argparse
 import json
 import platform
-import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-
-import numpy as np
-
-from configs.command import command
-from configs.errors import ConfigError
-from configs.files import atomic_write
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS_ONLY_ABOVE = 512  # blocks; the plain model needs over 20 GB for a training step of 1000
+sys.path[:0] = [str(ROOT)]  # benchmarks/ is no installed package
+
+from benchmarks.runner import Run, in_own_process  # noqa: E402
+from benchmarks.sections import (  # noqa: E402
+    Plan,
+    device_section,
+    large_section,
+    loading_section,
+    model_section,
+    peaks_of,
+    profile_section,
+    structure_section,
+)
+from configs.command import command  # noqa: E402
+from configs.errors import ConfigError  # noqa: E402
+from configs.files import atomic_write  # noqa: E402
+
+SECTIONS = ("model", "large", "profile", "load", "structures", "gpu")
 
 
 @command("benchmark")
@@ -33,119 +43,92 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if not (Path(options.data) / "manifest.json").is_file():
         raise ConfigError("is not a folder of shards; make one with scripts/process_pdbs.py", "--data", options.data)
-    sections = [about(), model_section(options), loading_section(options)]
-    if options.structures:
-        sections.append(structure_section(options))
-    text = "\n\n".join(sections) + "\n"
-    print(text)
+    if options.index and not options.index.is_file():
+        raise ConfigError("no such file", "--index", options.index)
+    sections = [section + "\n" for section in written(options, in_own_process)]
     if options.out:
-        atomic_write(options.out, text)
+        atomic_write(options.out, "\n".join(sections))
     return 0
+
+
+def written(options: argparse.Namespace, run: Run) -> Iterator[str]:
+    """The sections asked for, each printed as soon as it is there."""
+    wanted = ("profile",) if options.profile else options.sections or SECTIONS
+    chosen: dict[str, Any] = {name: getattr(options, name) for name in NUMBERS}
+    chosen |= {name: tuple(getattr(options, name)) for name in ("sizes", "variant_sizes")}
+    plan = Plan(data=str(Path(options.data).resolve()), **chosen)
+    peaks = peaks_of(run, plan)
+    if "float32" not in peaks:
+        raise ConfigError("a first measurement failed", "benchmark", hint='try it with --child \'{"what": "peak"}\'')
+    makers = {
+        "model": lambda: model_section(run, plan, peaks),
+        "large": lambda: large_section(run, plan),
+        "profile": lambda: profile_section(run, plan, peaks),
+        "load": lambda: loading_section(run, plan),
+        "structures": lambda: structure_section(run, options.index, options.root, options.files),
+        "gpu": lambda: device_section(run, plan),
+    }
+    for section in ("about", *wanted):
+        if (section == "structures" and not options.index) or (section == "gpu" and not has_gpu()):
+            continue
+        text = about(options, plan, peaks) if section == "about" else makers[section]()
+        print(f"\n{text}\n", flush=True)
+        yield text
+
+
+NUMBERS = "train_up_to plain_up_to repeat seconds threads profile_blocks large_atoms".split()
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="", help="folder of shards to take batches from")
-    parser.add_argument("--structures", type=Path, nargs="*", help="structure files to time processing on")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1000, 4000], help="blocks in a batch")
-    parser.add_argument("--plain_up_to", type=int, default=OURS_ONLY_ABOVE, help="largest batch for the plain model")
-    parser.add_argument("--repeat", type=int, default=3, help="timed repetitions of ours (the median is shown)")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, help="markdown file to write")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
+    add, default = parser.add_argument, Plan("")
+    add("--data", default="", help="folder of shards to take batches from")
+    add("--index", type=Path, help="index of structures, to time their processing (left out: not done)")
+    add("--root", type=Path, default=Path(), help="folder that the paths of the index are relative to")
+    add("--files", type=int, default=24, help="structure files to compare on")
+    add("--sizes", type=int, nargs="+", default=default.sizes, help="blocks in a batch")
+    add("--variant_sizes", type=int, nargs="*", default=default.variant_sizes, help="blocks, for the variants of ours")
+    add("--train_up_to", type=int, default=default.train_up_to, help="largest batch for a training step of ours")
+    add("--plain_up_to", type=int, default=default.plain_up_to, help="largest batch for the plain model (512: 15 GB)")
+    add("--repeat", type=int, default=default.repeat, help="repetitions of a measurement")
+    add("--seconds", type=float, default=default.seconds, help="after which a measurement is not repeated again")
+    add("--threads", type=int, default=default.threads)
+    add("--large_atoms", type=int, default=default.large_atoms, help="atoms of the one large interface")
+    add("--profile_blocks", type=int, default=default.profile_blocks, help="blocks of the profiled training step")
+    add("--profile", action="store_true", help="only tell where the time of a training step goes")
+    add("--sections", nargs="+", choices=SECTIONS, help="only these sections")
+    add("--out", type=Path, help="markdown file to write")
+    add("--child", help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
 
-def child(**task) -> dict:
-    """Run one measurement in a process of its own; a process killed for memory gives {"error": ...}."""
-    command = [sys.executable, "-m", "scripts.benchmark", "--child", json.dumps(task)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        reason = "out of memory" if done.returncode < 0 else (done.stderr.strip().splitlines() or ["failed"])[-1]
-        return {"error": reason}
-    print(".", end="", file=sys.stderr, flush=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def about() -> str:
+def about(options: argparse.Namespace, plan: Plan, peaks: dict[str, float]) -> str:
+    """The head: machine, peaks, and how to repeat the run."""
     import torch
 
-    peak = child(what="peak", threads=2)
-    if "error" in peak:
-        raise ConfigError(f"a first measurement failed: {peak['error']}", "benchmark")
+    names = ["sizes", "variant_sizes", *NUMBERS, "files"]
+    defaults = vars(arguments([]))
+    chosen = {name: getattr(options, name) for name in names if getattr(options, name) != defaults[name]}
+    words = [f"--{n} {' '.join(map(str, v)) if isinstance(v, list) else v}" for n, v in chosen.items()]
+    run = " ".join(
+        ["python scripts/benchmark.py --data shards --index data/pretrain/interfaces.csv --root data", *words]
+    )
     return (
         "# Benchmarks\n\n"
-        f"{platform.machine()}, {peak['threads']} threads, torch {torch.__version__}; float32 matrix product at "
-        f"{peak['gflops']:.0f} GFLOP/s. Made by `python scripts/benchmark.py` (see its --help). Medians; memory is "
-        "the peak of the whole process."
+        f"{platform.machine()}, {plan.threads} threads, torch {torch.__version__}. Measured peaks of this machine: "
+        f"{peaks['float32'] / 1e9:,.0f} GFLOP/s for float32 matrix products, {peaks['bfloat16'] / 1e9:,.0f} for "
+        f"bfloat16, {peaks['copy'] / 1e9:.0f} GB/s for copies. To repeat (nothing else should run meanwhile):\n\n"
+        "```bash\n"
+        "python scripts/process_pdbs.py --data_index_file data/pretrain/interfaces.csv --root data --out_path shards\n"
+        f"{run} --out docs/benchmarks.md\n"
+        "```"
     )
 
 
-def cell(result: dict) -> tuple[str, str]:
-    if "error" in result:
-        return result["error"], ""
-    return f"{result['seconds']:.2f} s", f"{result['peak_gib']:.2f} GiB"
+def has_gpu() -> bool:
+    import torch
 
-
-def ratio(plain: dict, ours: dict, key: str) -> str:
-    return "" if "error" in plain or "error" in ours else f"{plain[key] / ours[key]:.1f} x"
-
-
-def model_section(options: argparse.Namespace) -> str:
-    """Training step and inference at several sizes."""
-    lines = ["## Pretraining model, published sizes (hidden 32, edge 32, 4 layers, k 8), float32"]
-    for what, title in (("train", "Training step (forward and backward)"), ("infer", "Inference")):
-        lines += [
-            "",
-            f"### {title}",
-            "",
-            "| blocks | atoms | plain | ours | faster | plain memory | ours memory | less |",
-        ]
-        lines.append("|---|---|---|---|---|---|---|---|")
-        sizes, seconds = [], []
-        for size in options.sizes:
-            common = {"what": what, "blocks": size, "data": str(options.data), "threads": options.threads}
-            ours = child(model="ours", repeat=options.repeat, **common)
-            plain = child(model="plain", repeat=1, **common) if size <= options.plain_up_to else {"error": "not run"}
-            (plain_time, plain_memory), (our_time, our_memory) = cell(plain), cell(ours)
-            if "error" not in ours:
-                sizes.append(ours["blocks"])
-                seconds.append(ours["seconds"])
-            counted = [str(ours.get("blocks", size)), str(ours.get("atoms", ""))]
-            times = [plain_time, our_time, ratio(plain, ours, "seconds")]
-            memory = [plain_memory, our_memory, ratio(plain, ours, "peak_gib")]
-            lines.append(f"| {' | '.join(counted + times + memory)} |")
-        if len(sizes) > 1:
-            slope = np.polyfit(np.log(sizes), np.log(seconds), 1)[0]
-            lines += ["", f"Time grows as blocks to the power {slope:.2f} (log-log slope of ours)."]
-    return "\n".join(lines)
-
-
-def loading_section(options: argparse.Namespace) -> str:
-    """Item to noised, collated batch."""
-    result = child(what="load", data=str(options.data), threads=1)
-    return "\n".join(
-        [
-            "## Data loading, one process",
-            "",
-            "| step | blocks a second |",
-            "|---|---|",
-            f"| read from shards | {result['read']:,.0f} |",
-            f"| read, crop, noise, mask | {result['noised']:,.0f} |",
-            f"| read, crop, noise, mask, collate | {result['collated']:,.0f} |",
-        ]
-    )
-
-
-def structure_section(options: argparse.Namespace) -> str:
-    """Structure file to items: every interface in it, one process."""
-    result = child(what="structures", files=[str(path) for path in options.structures], threads=1)
-    files, items = result["files"] / result["seconds"], result["items"] / result["seconds"]
-    return (
-        "## Structure files, one process\n\n"
-        f"{result['files']} files, {result['items']} interfaces found and made in {result['seconds']:.2f} s: "
-        f"{files:.1f} files a second, {items:.1f} items a second."
-    )
+    return torch.cuda.is_available()
 
 
 if __name__ == "__main__":
