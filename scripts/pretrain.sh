@@ -1,26 +1,8 @@
 #!/usr/bin/env bash
-# Pretrain on all GPUs of this machine (or on CPU processes), continuing where an interrupted run stopped.
+# Pretrain on all GPUs of this machine, continuing where an interrupted run stopped.
 #
 #   TRAIN_SET=shards/train VALID_SET=shards/valid SAVE_DIR=runs scripts/pretrain.sh [more options of train.py]
 #
-# GPUS: device numbers (default: all that nvidia-smi lists); -1 for the CPU, then PROCESSES says how many (default 2).
+# scripts/launch.sh tells the other settings (GPUS, PROCESSES, PRETRAIN_CKPT, TEST_SET).
 set -euo pipefail
-cd "$(dirname "$0")/.."
-: "${TRAIN_SET:?set TRAIN_SET to a folder of shards}" "${SAVE_DIR:?set SAVE_DIR to the folder for runs}"
-
-if [[ -z "${GPUS:-}" ]]; then
-    GPUS=$(nvidia-smi --query-gpu=index --format=csv,noheader 2>/dev/null | paste -sd' ' || true)
-    GPUS=${GPUS:--1}
-fi
-read -r -a devices <<<"$GPUS"
-if [[ "${devices[0]}" == -1 ]]; then
-    processes=${PROCESSES:-2}
-    export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-else
-    processes=${#devices[@]}
-fi
-
-exec torchrun --standalone --nproc_per_node "$processes" train.py \
-    --config "${CONFIG:-configs/pretrain.yaml}" \
-    --train_set "$TRAIN_SET" ${VALID_SET:+--valid_set "$VALID_SET"} \
-    --save_dir "$SAVE_DIR" --gpus "${devices[@]}" --restart auto "$@"
+CONFIG=${CONFIG:-configs/pretrain.yaml} exec "$(dirname "$0")/launch.sh" "$@"

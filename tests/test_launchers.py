@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from configs.cli import parse
-from configs.schema import RunConfig
+from configs.schema import TASKS, RunConfig
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -70,7 +70,34 @@ def test_slurm_starts_a_process_for_every_gpu_of_every_node(
     assert (run.gpus, run.start.restart, run.train.progress) == ((0, 1, 2, 3), "auto", False)
 
 
-@pytest.mark.parametrize("script", ["pretrain.sh", "pretrain.slurm"])
+TASK_SCRIPTS = {
+    "train_affinity.sh": "PDBBind",
+    "train_regression.sh": "regression",
+    "train_binary_classifier.sh": "binary_classifier",
+    "train_multiclass_classifier.sh": "multiclass_classifier",
+    "train_masking.sh": "masking",
+    "train_prot_interface.sh": "prot_interface",
+}
+
+
+def test_every_task_has_a_launcher() -> None:
+    assert {path.name for path in (ROOT / "scripts").glob("train_*.sh")} == set(TASK_SCRIPTS)
+    assert {*TASK_SCRIPTS.values()} | {task for task in TASKS if task.startswith("pretrain")} == set(TASKS)
+
+
+@pytest.mark.parametrize("script", TASK_SCRIPTS)
+def test_a_launcher_of_a_task_starts_it_from_a_checkpoint(
+    stubs: dict[str, str], monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    monkeypatch.chdir(ROOT)
+    more = {"PRETRAIN_CKPT": "checkpoints/pretrain_small", "TEST_SET": "split/test"}
+    launcher, run = launch(script, stubs | SETTINGS | more, "--lr", "1e-4")
+    assert launcher == ["--standalone", "--nproc_per_node", "2"]
+    assert (run.task, run.data.train_set, run.report.test_set) == (TASK_SCRIPTS[script], "split/train", "split/test")
+    assert (run.start.pretrain_ckpt, run.start.restart, run.train.lr) == (more["PRETRAIN_CKPT"], "auto", 1e-4)
+
+
+@pytest.mark.parametrize("script", ["pretrain.sh", "pretrain.slurm", "train_affinity.sh"])
 def test_a_missing_setting_is_named(stubs: dict[str, str], script: str) -> None:
     environment = stubs | {"SAVE_DIR": "runs", "SLURM_SUBMIT_DIR": str(ROOT)}
     done = subprocess.run(

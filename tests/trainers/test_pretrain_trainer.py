@@ -178,7 +178,7 @@ def test_dispatch_is_by_exact_type(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     torch.manual_seed(0)
     model = Derived(create_model(make_run(), load_vocabulary(None)).config)
-    known = "DenoisePretrainModel, DenoisePretrainModelWithBlockEmbedding"
+    known = "AffinityPredictor, ClassifierModel, DenoisePretrainModel, DenoisePretrainModelWithBlockEmbedding"
     with pytest.raises(NotImplementedError, match=rf"no trainer for Derived; known models: {known}"):
         create_trainer(model, [], None, TrainConfig(tmp_path))
     monkeypatch.setattr("trainers.TRAINERS", dict(TRAINERS))
