@@ -2,22 +2,23 @@
 
 Nodes of a graph fall into four sets: ordinary and special (global) nodes of each segment. All receivers of a set have
 equally many edges, and how many follows from the sizes of the sets, so the layout is dense and its shape known
-without asking the device. Distances are computed graph by graph, in blocks of rows.
+without asking the device. All graphs are handled together: nothing here loops over them but arithmetic on sizes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from models.graph import Level
+from models.graph import Level, on_same_device, runs, starts
 from models.layers.slots import Slots, bucketed
+from models.neighbour_blocks import PointSets
+from models.neighbours import nearest_neighbours
 
 INTRA, INTER, GLOBAL_NORMAL, GLOBAL_GLOBAL = range(4)
-ROWS_OF_DISTANCES = 1 << 22
-"""Distances held at a time."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,19 @@ class Edges:
         return torch.stack([receiver, sender])[:, order], kind[order]
 
 
-@dataclass(frozen=True)
-class ReceiverSet:
-    """Receivers with equally many edges: their senders and the types of the edges."""
+class Rows(NamedTuple):
+    """Receivers, each with its edges: `degree` senders and types, from `first` on.
 
-    nodes: Tensor  # [n]
-    senders: Tensor  # [n, degree]
-    kinds: list[int]  # [degree]
+    counts, degrees: [runs] on the host: so many rows, one after another, have so many edges each.
+    node, first: [rows]. sender, kind: [any].
+    """
+
+    counts: np.ndarray
+    degrees: np.ndarray
+    node: Tensor
+    first: Tensor
+    sender: Tensor
+    kind: Tensor
 
 
 def neighbour_edges(level: Level, k: int, with_global: bool) -> Edges:
@@ -56,105 +63,106 @@ def neighbour_edges(level: Level, k: int, with_global: bool) -> Edges:
         k: nearest neighbours inside the segment, and as many across (fewer where there are fewer).
         with_global: add the edges of special nodes (types 2 and 3).
     """
-    positions = level.positions.detach().float()
-    sets = [s for graph in _graphs(level) for s in _sets(positions, graph, k, with_global)]
-    return lay_out(sets, level.n, level.positions)
+    parts = [ordinary_rows(level, k, with_global)]
+    if with_global:
+        parts.append(special_rows(level))
+    return lay_out(parts, level.n, level.positions)
 
 
-def _graphs(level: Level) -> Iterator[list[list[Tensor]]]:
-    """For each graph [[ordinary, special] of segment 0, the same of segment 1], node numbers ascending."""
-    start = 0
-    for sizes in level.sizes:
-        graph = []
-        for pair in sizes:
-            graph.append([level.order[start : start + pair[0]], level.order[start + pair[0] : start + sum(pair)]])
-            start += sum(pair)
-        yield graph
+def ordinary_rows(level: Level, k: int, with_global: bool) -> Rows:
+    """Ordinary nodes and their nearest neighbours, and the special nodes of their segment."""
+    counts = level.counts
+    begin = starts(counts.reshape(-1)).reshape(-1, 2)  # of ordinary and of special nodes of a segment in `order`
+    ordinary, special = counts.reshape(-1, 2).T
+    segment, place = runs(ordinary, level.order)
+    begins = on_same_device(begin, level.order)
+    nodes = level.order[begins[segment, 0] + place]
+    near, across = nearest_neighbours(PointSets(level.positions.detach().float()[nodes], ordinary), k)
+    senders, kinds = [nodes[near], nodes[across]], [INTRA] * k + [INTER] * k
+    degrees = [np.clip(ordinary - 1, 0, k), np.clip(counts[:, ::-1, 0].reshape(-1), 0, k)]
+    n_special = int(special.max(initial=0)) if with_global else 0
+    if n_special:
+        column = torch.arange(n_special, device=nodes.device)
+        senders.append(level.order[(begins[segment, 1, None] + column).clamp(max=level.n - 1)])
+        kinds += [GLOBAL_NORMAL] * n_special
+        degrees.append(special)
+    sender, kind = torch.cat(senders, 1), on_same_device(np.array(kinds), nodes).expand(len(nodes), -1)
+    width = sender.shape[1]
+    used = [np.arange(w) < d[:, None] for w, d in zip((k, k, n_special), degrees)]
+    taken = np.concatenate(used, 1)
+    if not taken[ordinary > 0].all():  # small sets: move what there is to the front
+        column = on_same_device(np.argsort(~taken, 1, kind="stable"), nodes)[segment]
+        sender, kind = sender.gather(1, column), kind.gather(1, column)
+    first = torch.arange(len(nodes), device=nodes.device) * width
+    return Rows(ordinary, sum(degrees), nodes, first, sender.flatten(), kind.flatten())
 
 
-def _sets(positions: Tensor, graph: list[list[Tensor]], k: int, with_global: bool) -> Iterator[ReceiverSet]:
-    """The receiver sets of one graph."""
-    every_special = torch.cat([graph[0][1], graph[1][1]])
-    for segment, (ordinary, special) in enumerate(graph):
-        other = graph[1 - segment][0]
-        senders = [nearest(positions, ordinary, ordinary, k), nearest(positions, ordinary, other, k)]
-        kinds = [INTRA] * senders[0].shape[1] + [INTER] * senders[1].shape[1]
-        if with_global:
-            senders.append(special.expand(len(ordinary), -1))
-            kinds += [GLOBAL_NORMAL] * len(special)
-        if len(ordinary):
-            yield ReceiverSet(ordinary, torch.cat(senders, 1), kinds)
-        if with_global and len(special):
-            same = _all_but_itself(special, torch.cat([ordinary, special]).sort().values)
-            across = _all_but_itself(special, every_special.sort().values)
-            kinds = [GLOBAL_NORMAL] * same.shape[1] + [GLOBAL_GLOBAL] * across.shape[1]
-            yield ReceiverSet(special, torch.cat([same, across], 1), kinds)
+def special_rows(level: Level) -> Rows:
+    """Special nodes: all nodes of their segment, then all special nodes of their graph, always but themselves."""
+    counts = level.counts
+    ordinary, special = counts.reshape(-1, 2).T
+    of_graph = counts[:, :, 1].sum(1)
+    segment, place = runs(special, level.order)
+    same, across = ordinary + special - 1, np.repeat(of_graph, 2) - 1
+    row, column = runs(np.repeat(same + across, special), level.order)
+    tables = [starts(counts.reshape(-1))[1::2], starts(ordinary + special), np.repeat(starts(of_graph), 2), same]
+    begin, begin_segment, begin_special, n_same = on_same_device(np.stack(tables), level.order)
+    nodes = level.order[begin[segment] + place]
+
+    everyone = level.segment_order()
+    specials = (level.graph + (~level.special) * len(counts)).argsort(stable=True)
+    at = segment[row]
+    own, n_same = nodes[row], n_same[at]
+    in_segment, among_special = column < n_same, column - n_same
+    among_segment = column + (column >= (_inverse(everyone)[own] - begin_segment[at]))
+    among_special = among_special + (among_special >= (_inverse(specials)[own] - begin_special[at]))
+    place = torch.where(in_segment, begin_segment[at] + among_segment, begin_special[at] + among_special)
+    sender = torch.where(in_segment, everyone[place], specials[place])
+    kind = torch.where(in_segment, GLOBAL_NORMAL, GLOBAL_GLOBAL)
+    first = on_same_device(starts(np.repeat(same + across, special)), level.order)
+    return Rows(special, same + across, nodes, first, sender, kind)
 
 
-def _all_but_itself(nodes: Tensor, others: Tensor) -> Tensor:
-    """[nodes, others - 1] for each node all others in ascending order; every node is one of the others."""
-    itself = torch.searchsorted(others, nodes)
-    column = torch.arange(len(others) - 1, device=nodes.device).expand(len(nodes), -1)
-    return others[column + (column >= itself[:, None])]
+def _inverse(permutation: Tensor) -> Tensor:
+    """Where each number stands."""
+    place = torch.arange(len(permutation), device=permutation.device)
+    return torch.empty_like(permutation).scatter_(0, permutation, place)
 
 
-def nearest(positions: Tensor, receivers: Tensor, senders: Tensor, k: int) -> Tensor:
-    """[receivers, degree] the nearest senders, ascending by (distance, number); a node is no neighbour of itself.
-
-    Args:
-        positions: [nodes, 3] float32. receivers, senders: node numbers; either the same tensor or disjoint.
-    """
-    same = receivers is senders
-    degree = min(k, len(senders) - same)
-    if degree <= 0 or not len(receivers):
-        return receivers.new_empty(len(receivers), 0)
-    number = torch.arange(len(senders), device=senders.device)
-    out = []
-    step = max(1, ROWS_OF_DISTANCES // len(senders))
-    targets = positions[senders]
-    for start in range(0, len(receivers), step):
-        rows = receivers[start : start + step]
-        away = torch.cdist(positions[rows], targets, compute_mode="donot_use_mm_for_euclid_dist")
-        if same:
-            away[number[: len(rows)], number[start : start + len(rows)]] = torch.inf
-        # A non-negative float sorts like its bits; the sender's number below them settles equal distances.
-        keys = (away.view(torch.int32).long() << 32) | number
-        out.append(keys.topk(degree, dim=1, largest=False).indices)
-    return senders[torch.cat(out)]
-
-
-def lay_out(sets: Sequence[ReceiverSet], n_receivers: int, like: Tensor) -> Edges:
-    """Sets of equal (or, for few receivers, similar) degree share a bucket.
+def lay_out(parts: Sequence[Rows], n_receivers: int, like: Tensor) -> Edges:
+    """Rows of equal (or, for few rows, similar) degree share a bucket.
 
     Args:
         like: gives device and precision.
     """
-    sets = sorted((s for s in sets if s.kinds and len(s.nodes)), key=lambda s: len(s.kinds))
-    buckets = bucketed((len(s.nodes), len(s.kinds)) for s in sets)
-    nodes, receiver, sender, kind, filled = [], [], [], [], []
-    number = 0
+    counts, degrees = (np.concatenate([getattr(p, name) for p in parts]) for name in ("counts", "degrees"))
+    nodes = torch.cat([p.node for p in parts])
+    pools = starts(np.array([len(p.sender) for p in parts]))
+    firsts = torch.cat([p.first + int(begin) for p, begin in zip(parts, pools)])
+    sender, kind = torch.cat([p.sender for p in parts]), torch.cat([p.kind for p in parts])
+
+    order = np.argsort(degrees, kind="stable")
+    order = order[(counts[order] > 0) & (degrees[order] > 0)]
+    run, place = runs(counts[order], like)
+    begin, degree = on_same_device(np.stack([starts(counts)[order], degrees[order]]), like)
+    row, degree = begin[run] + place, degree[run]
+    nodes, firsts = nodes[row], firsts[row]
+    buckets = bucketed(zip(counts[order].tolist(), degrees[order].tolist(), strict=True))
+    receivers, places, filled = [nodes[:0]], [nodes[:0]], [nodes[:0] > 0]
     for bucket in buckets:
-        stop = bucket.first_node + bucket.n
-        done = bucket.first_node
-        while done < stop:
-            current = sets[number]
-            n, degree = current.senders.shape
-            done, number, empty = done + n, number + 1, bucket.degree - degree
-            nodes.append(current.nodes)
-            receiver.append(current.nodes[:, None].expand(n, bucket.degree).flatten())
-            sender.append(F.pad(current.senders, (0, empty)).flatten())
-            kind.append(torch.tensor(current.kinds + [0] * empty, device=like.device).repeat(n))
-            filled.append((torch.arange(bucket.degree, device=like.device) < degree).repeat(n))
-    none = torch.zeros(0, dtype=torch.long, device=like.device)
-    degrees = [len(s.kinds) for s in sets for _ in range(len(s.nodes))]
-    n_slots = sum(bucket.n * bucket.degree for bucket in buckets)
+        rows = slice(bucket.first_node, bucket.first_node + bucket.n)
+        column = torch.arange(bucket.degree, device=nodes.device)
+        receivers.append(nodes[rows, None].expand(-1, bucket.degree).flatten())
+        places.append((firsts[rows, None] + torch.minimum(column, degree[rows, None] - 1)).flatten())
+        filled.append((column < degree[rows, None]).flatten())
+    taken = torch.cat(places)
     slots = Slots(
         n_receivers=n_receivers,
-        nodes=torch.cat([none, *nodes]),
-        receiver=torch.cat([none, *receiver]),
-        sender=torch.cat([none, *sender]),
-        filled=torch.cat(filled) if n_slots > sum(degrees) else None,
-        inverse_count=1 / torch.tensor(degrees, dtype=like.dtype, device=like.device),
+        nodes=nodes,
+        receiver=torch.cat(receivers),
+        sender=sender[taken],
+        filled=torch.cat(filled) if len(taken) > (counts * degrees).sum() else None,
+        inverse_count=1 / degree.to(like.dtype),
         buckets=buckets,
     )
-    return Edges(slots, torch.cat([none, *kind]))
+    return Edges(slots, kind[taken])

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,6 +35,15 @@ class Level:
     @property
     def n(self) -> int:
         return len(self.graph)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """[graphs, 2 segments, 2] ordinary and special nodes, the runs of `order`."""
+        return np.array(self.sizes, np.int64).reshape(-1, 2, 2)
+
+    def segment_order(self) -> Tensor:
+        """[nodes] sorted by (graph, segment), ascending inside each segment."""
+        return (self.graph * 2 + self.segment).argsort(stable=True)
 
 
 @dataclass(frozen=True)
@@ -127,6 +137,24 @@ def read_graph(batch: Any, dtype: torch.dtype, unknown_is_special: bool) -> Grap
 def counted(index: Tensor, size: int) -> Tensor:
     """[size] how often each number occurs (as torch.bincount, which asks the device for the largest)."""
     return index.new_zeros(size).index_add_(0, index, torch.ones_like(index))
+
+
+def starts(counts: np.ndarray) -> np.ndarray:
+    """Where each run begins, of runs of these lengths."""
+    return np.cumsum(counts) - counts
+
+
+def on_same_device(numbers: np.ndarray, like: Tensor) -> Tensor:
+    """Numbers of the host beside a tensor, without waiting for its device."""
+    return torch.from_numpy(np.ascontiguousarray(numbers)).to(like.device, non_blocking=True)
+
+
+def runs(counts: np.ndarray, like: Tensor) -> tuple[Tensor, Tensor]:
+    """[sum] number of the run and place in it, for each member of runs of these lengths."""
+    total = int(counts.sum())
+    first, length = on_same_device(np.stack([starts(counts), counts]), like)
+    run = torch.arange(len(counts), device=like.device).repeat_interleave(length, output_size=total)
+    return run, torch.arange(total, device=like.device) - first[run]
 
 
 def on_host(tensor: Tensor) -> bool:

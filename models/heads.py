@@ -1,18 +1,21 @@
 """Noise heads on the atom level (parity SPEC 5): what moved the noised segment, each atom, each torsion bond."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.config import DenoiseConfig
-from models.edges import INTRA, Edges, ReceiverSet, lay_out
+from models.edges import INTRA, Edges, Rows, lay_out
 from models.encoder import EDGE_REACH, Encoded, MessagePassing
-from models.graph import Graph
+from models.graph import Graph, on_same_device, starts
 from models.layers.convolution import Convolution, Parts
 from models.layers.harmonics import EDGE_FILTER, AxisFilter, distance, spherical_harmonics
 from models.layers.irreps import Block, FeatureSpace
 from models.layers.mlp import distance_embedder
 from models.layers.slots import Bucket, Slots
+from models.neighbour_blocks import PointSets
+from models.neighbours import neighbours_within
 
 SEGMENT_REACH = 20.0
 """Largest centre of the distance basis of the segment head, Å."""
@@ -98,28 +101,10 @@ class NoiseHeads(MessagePassing):
         Args:
             middle: [bonds, 3]. spare: [bonds] any atom of the graph, for empty slots.
         """
-        positions = graph.atoms.positions.detach().float()
-        senders, filled = [], []
-        bond = atom = 0
-        for bonds, sizes in zip(graph.torsions_list, graph.atoms.sizes, strict=True):
-            atoms = sum(map(sum, sizes))
-            away = torch.cdist(
-                middle[bond : bond + bonds].detach().float(),
-                positions[atom : atom + atoms],
-                compute_mode="donot_use_mm_for_euclid_dist",
-            )
-            number = torch.arange(atoms, device=away.device)
-            near = away < TORSION_REACH
-            keys = (away.view(torch.int32).long() << 32) | number if self.nearest_first else number.expand(away.shape)
-            keys = torch.where(near, keys, torch.iinfo(torch.int64).max)
-            k = min(self.k, atoms)
-            chosen = keys.topk(k, dim=1, largest=False).indices
-            senders.append(F.pad(chosen + atom, (0, self.k - k)))
-            filled.append(F.pad(near.gather(1, chosen), (0, self.k - k)))
-            bond, atom = bond + bonds, atom + atoms
-        n = len(middle)
-        real = torch.cat(filled)
-        sender = torch.where(real, torch.cat(senders), spare[:, None])
+        centres = PointSets(middle.detach().float(), np.array(graph.torsions_list, np.int64))
+        atoms = PointSets(graph.atoms.positions.detach().float(), graph.atoms.counts.sum((1, 2)))
+        chosen, real = neighbours_within(centres, atoms, TORSION_REACH, self.k, self.nearest_first)
+        sender, n = torch.where(real, chosen, spare[:, None]), len(middle)
         number = torch.arange(n, device=middle.device)
         return Slots(
             n,
@@ -134,13 +119,15 @@ class NoiseHeads(MessagePassing):
 
 def noised_segments(graph: Graph) -> Edges:
     """One receiver a graph, whose senders are the atoms of its noised segment."""
-    sets, start = [], 0
-    for number, (sizes, segment) in enumerate(zip(graph.atoms.sizes, graph.noisy_list, strict=True)):
-        first = start + (sum(sizes[0]) if segment == 1 else 0)
-        senders = graph.atoms.order[first : first + sum(sizes[segment])].sort().values
-        sets.append(ReceiverSet(senders.new_tensor([number]), senders[None], [INTRA] * len(senders)))
-        start += sum(map(sum, sizes))
-    return lay_out(sets, graph.n_graphs, graph.atoms.positions)
+    level = graph.atoms
+    counts = level.counts.sum(2)
+    noised = (np.array(graph.noisy_list) == 1).astype(np.int64)
+    degree = np.take_along_axis(counts, noised[:, None], 1)[:, 0]
+    begin = starts(counts.reshape(-1)).reshape(-1, 2)
+    first = on_same_device(np.take_along_axis(begin, noised[:, None], 1)[:, 0], level.order)
+    sender, number = level.segment_order(), torch.arange(graph.n_graphs, device=first.device)
+    rows = Rows(np.ones_like(degree), degree, number, first, sender, torch.full_like(sender, INTRA))
+    return lay_out([rows], graph.n_graphs, level.positions)
 
 
 def segment_centres(slots: Slots, positions: Tensor) -> Tensor:

@@ -1,14 +1,30 @@
 """Neighbour edges equal those read off the full matrix of distances (parity SPEC 3)."""
 
+import json
+
 import numpy as np
+import pytest
 import torch
 from complexes import joined, some_complexes
+from golden import RECORDED, folder_of, recorded_batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import edges as edges_module
+from models import neighbours
 from models.edges import neighbour_edges
 from models.graph import read_graph
+
+KINDS = ("PredictionModel", "PredictionModel_L2", "PredictionModel_noglobal", "PredictionModel_bottomglobal")
+recorded = pytest.mark.skipif(not RECORDED.is_dir(), reason=f"no recordings in {RECORDED} (INTERFACE_PARITY)")
+RECORDINGS = [
+    pytest.param(name, batch, marks=(recorded, pytest.mark.real_data))
+    for names, batches in (
+        (KINDS, ("batch0", "batch1", "batch2_edge_cases")),
+        (("DenoisePretrainModel", "DenoisePretrainModel_atomnoise"), ("batch0", "batch1")),
+    )
+    for name in names
+    for batch in batches
+]
 
 
 def brute_force(positions, graph, segment, special, k, with_global):
@@ -67,12 +83,28 @@ def test_edges_equal_the_definition(sizes, grid, k, with_global, unknown, seed) 
         np.testing.assert_array_equal(kinds, expected_kinds)
 
 
-def test_the_block_size_of_distances_does_not_matter(monkeypatch) -> None:
-    graph = read_graph(joined(some_complexes(2)), torch.float32, unknown_is_special=False)
-    whole, _ = neighbour_edges(graph.atoms, 3, True).listed()
-    monkeypatch.setattr(edges_module, "ROWS_OF_DISTANCES", 1)
-    parts, _ = neighbour_edges(graph.atoms, 3, True).listed()
-    torch.testing.assert_close(parts, whole)
+@pytest.mark.parametrize("tree_from", [0, 1 << 40], ids=["tree", "blocks"])
+@pytest.mark.parametrize(("name", "batch"), RECORDINGS)
+def test_both_ways_to_search_find_the_published_edges(monkeypatch, name: str, batch: str, tree_from: int) -> None:
+    monkeypatch.setattr(neighbours, "TREE_FROM", tree_from)
+    inputs, expected = recorded_batch(name, batch)
+    config = json.loads((folder_of(name) / "config.json").read_text())
+    graph = read_graph(inputs, torch.float32, unknown_is_special=True)
+    for part, level in (("bottom_", graph.atoms), ("", graph.blocks)):
+        with_global = bool(config.get(f"{part}global_message_passing", False))
+        pairs, kinds = neighbour_edges(level, config["k_neighbors"], with_global).listed()
+        np.testing.assert_array_equal(pairs, expected[f"{part or 'top_'}edges"])
+        np.testing.assert_array_equal(kinds, expected[f"{part or 'top_'}edge_type"])
+
+
+def test_slots_without_an_edge_are_few_and_name_real_nodes() -> None:
+    graph = read_graph(joined(some_complexes(6)), torch.float32, unknown_is_special=False)
+    slots = neighbour_edges(graph.blocks, 4, True).slots
+    assert slots.filled is not None
+    assert slots.filled.float().mean() > 0.5
+    assert 0 <= int(slots.sender.min()) <= int(slots.sender.max()) < graph.blocks.n
+    counts = torch.zeros(graph.blocks.n).index_add(0, slots.receiver, slots.filled.float())
+    torch.testing.assert_close(slots.inverse_count, 1 / counts[slots.nodes])
 
 
 def test_no_edge_leaves_its_graph() -> None:
