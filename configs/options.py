@@ -258,6 +258,8 @@ class TrainOptions:
     """Epochs."""
     max_steps: int | None = None
     """Stop after this many optimiser steps, also inside an epoch."""
+    max_minutes: float | None = None
+    """Stop with the first optimiser step after this many minutes, validation included, and validate once more."""
     patience: int = -1
     """Validations without improvement before stopping (0 or less: off)."""
     monitor: str | None = None
@@ -306,6 +308,7 @@ class TrainOptions:
         at_least(self, 0, "final_lr", "warmup_epochs", "warmup_start_lr", "warmup_end_lr", "weight_decay", "seed")
         counts = ("cycle_steps", "max_epoch", "max_steps", "accumulate", "valid_every", "save_every_steps", "log_every")
         at_least(self, 1, *counts)
+        at_least(self, 0, "max_minutes")
         require(self.grad_clip is None or self.grad_clip > 0, "grad_clip", self.grad_clip, "positive")
         require(self.ema_decay is None or 0 < self.ema_decay < 1, "ema_decay", self.ema_decay, "between 0 and 1")
         require(

@@ -67,6 +67,7 @@ class Trainer(Task):
             self.monitor.check(self.metric_names())
         self.best_valid_metric = self.monitor.worst
         self.best_epoch: int | None = None
+        self.out_of_time = False
         self.history: list[dict[str, Any]] = []
         self.last_gradient_norm, self.last_lr = 0.0, config.lr
         self.epoch_meter, self.window_meter = Meter(), Meter()
@@ -93,7 +94,7 @@ class Trainer(Task):
         use_raytune: bool = False,
         gpus: Sequence[int] | int | None = None,
     ) -> None:
-        """Train up to the last epoch, or until patience or `max_steps` is used up.
+        """Train up to the last epoch, or until patience, `max_steps` or `max_minutes` is used up.
 
         Args:
             device_ids: device numbers, -1 for the CPU, nothing for a GPU when there is one (`gpus` is the same).
@@ -116,9 +117,10 @@ class Trainer(Task):
 
     @property
     def finished(self) -> bool:
-        """Whether patience or the number of steps is used up."""
+        """Whether patience, time or the number of steps is used up."""
         out_of_patience = self.config.early_stopping and self.patience <= 0
-        return out_of_patience or (self.config.max_steps is not None and self.global_step >= self.config.max_steps)
+        out_of_steps = self.config.max_steps is not None and self.global_step >= self.config.max_steps
+        return out_of_patience or out_of_steps or self.out_of_time
 
     def _train_epoch(self, device: torch.device) -> dict[str, float]:
         """Train on the (remaining) batches of the epoch; returns the epoch's mean loss parts over all ranks."""

@@ -3,12 +3,13 @@
 import json
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from configs.files import atomic_write
-from trainers.distributed import is_main, say
+from trainers.distributed import from_main, is_main, say
 
 if TYPE_CHECKING:
     from trainers.abs_trainer import Trainer
@@ -41,6 +42,20 @@ class Callback:
 
     def on_train_end(self, trainer: "Trainer") -> None:
         """Also after an error."""
+
+
+class TimeLimit(Callback):
+    """Ends training with the first step after some minutes; the main rank's clock decides for all ranks."""
+
+    def __init__(self, minutes: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.minutes, self.clock = minutes, clock
+        self.start = 0.0
+
+    def on_train_start(self, trainer: "Trainer") -> None:
+        self.start = self.clock()
+
+    def on_batch_end(self, trainer: "Trainer") -> None:
+        trainer.out_of_time = from_main(self.clock() - self.start >= 60 * self.minutes)
 
 
 class HistoryWriter(Callback):
@@ -122,6 +137,8 @@ def default_callbacks(config: "TrainConfig", use_wandb: bool, use_raytune: bool)
     callbacks: list[Callback] = [HistoryWriter(), ConsoleLogger(config.progress)]
     if finetune_options(config).stages:
         callbacks.append(UnfreezeSchedule(finetune_options(config)))
+    if config.max_minutes is not None:
+        callbacks.append(TimeLimit(config.max_minutes))
     if config.use_tensorboard:
         callbacks.append(TensorBoardLogger())
     if use_wandb or config.use_wandb:

@@ -1,5 +1,6 @@
 """Promises of the one loop."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from torch import nn
 
 from configs.errors import ConfigError
 from trainers import TrainConfig, Trainer
-from trainers.callbacks import Callback
+from trainers.callbacks import Callback, TimeLimit
 from trainers.distributed import to_device
 
 
@@ -258,6 +259,23 @@ def test_max_steps_ends_inside_an_epoch(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, max_epoch=5, max_steps=8)
     trainer.train(gpus=[-1])
     assert trainer.global_step == 8 and len(trainer.history) == 2 and "valid" in trainer.history[-1]
+
+
+def test_time_ends_training_with_the_first_step_past_it(tmp_path: Path) -> None:
+    """A clock that is asked at the start and after each step, 20 s apart: a minute is over with the third step."""
+    seconds = itertools.count(100.0, 20.0)
+    trainer = make_trainer(tmp_path, max_epoch=5, callbacks=[TimeLimit(1.0, lambda: next(seconds))])
+    trainer.train(gpus=[-1])
+    assert trainer.global_step == 3 and len(trainer.history) == 1 and "valid" in trainer.history[0]
+    assert (trainer.save_dir / "checkpoint" / "best").resolve().name == "epoch0_step3"
+
+
+def test_max_minutes_is_an_option(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, max_epoch=5, max_minutes=0)
+    trainer.train(gpus=[-1])
+    assert trainer.global_step == 1 and "valid" in trainer.history[0]
+    with pytest.raises(ConfigError, match="--max_minutes: must be"):
+        TrainConfig(tmp_path, max_minutes=-1.0)
 
 
 def test_valid_every(tmp_path: Path) -> None:

@@ -67,6 +67,10 @@ def test_early_stopping_is_decided_together(results: dict[str, Any]) -> None:
     assert len(lengths) == 1 and lengths.pop() < 8
 
 
+def test_the_end_of_time_is_decided_together(results: dict[str, Any]) -> None:
+    assert [results[who]["out_of_time"]["steps"] for who in ("rank0", "rank1", "alone")] == [6, 6, 6]
+
+
 def test_both_ranks_skip_a_batch_that_is_bad_on_one(results: dict[str, Any]) -> None:
     for who in ("rank0", "rank1"):
         assert results[who]["bad_item"]["skipped"] == 3 and results[who]["bad_item"]["steps"] == 3 * 5

@@ -3,6 +3,7 @@
 usage: two_ranks.py FOLDER CASE
 """
 
+import itertools
 import json
 import sys
 from contextlib import suppress
@@ -13,7 +14,7 @@ import torch
 from stand_ins import TinyModel, TinyTrainer, make_loader, make_trainer
 from torch import nn
 
-from trainers.callbacks import Callback
+from trainers.callbacks import Callback, TimeLimit
 from trainers.distributed import process_group, rank, world_size
 from trainers.training_state import find_restart
 
@@ -25,6 +26,7 @@ CASES: dict[str, dict[str, Any]] = {
     "bad_item_accumulate": {"bad": (7,), "accumulate": 2},
     "stops_early": {"patience": 1, "lr": 3.0, "max_epoch": 8},
     "sometimes_unused": {"branches": True},
+    "out_of_time": {"clock": True},
     "resumed": {"stop": 8},
 }
 
@@ -70,6 +72,8 @@ def run(folder: Path, case: str) -> dict[str, Any]:
     bad, branches, stop = options.pop("bad", ()), options.pop("branches", False), options.pop("stop", None)
     place = {"rank": rank(), "world": world_size()}
     gradients: list[float] = []
+    clocks = {0: itertools.count(0, 10), 1: itertools.repeat(0)}  # the other rank's stands still
+    limits = [TimeLimit(1.0, lambda: float(next(clocks[rank()])))] if options.pop("clock", False) else []
 
     def train(state: Any, *callbacks: Callback) -> Any:
         trainer = make_trainer(
@@ -79,7 +83,7 @@ def run(folder: Path, case: str) -> dict[str, Any]:
             model=Branches() if branches else TinyModel(dropout=0),
             train_loader=make_loader(N_TRAIN, 4, bad=bad, **place),
             valid_loader=make_loader(N_VALID, 4, shuffle=False, seed=1, **place),
-            callbacks=[SeesGradients(gradients), *callbacks],
+            callbacks=[SeesGradients(gradients), *limits, *callbacks],
             **options,
         )
         trainer.train(gpus=[-1])
