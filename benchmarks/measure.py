@@ -20,8 +20,6 @@ from data.collate import collate_items
 from data.dataset import InterfaceDataset
 from data.item import Item
 from data.noise import PretrainTransform
-from data.prepare import process_row
-from data.structure import read_structure
 from data.vocab import load_vocabulary
 
 WARM_UP = 64  # blocks of the batch that goes first
@@ -141,8 +139,11 @@ def loading(clock: Clock, data: str, items: int = LOADED_ITEMS) -> Result:
 
 def structures(clock: Clock, rows: list[dict[str, Any]], root: str, repeat: int = 3) -> Result:
     """Structure file to item, ours and plain in turn on each file; the best of `repeat`."""
+    # the readers are large, and would count as memory of the models
     from benchmarks.plain_structures import plain_interface
     from data.index import Row
+    from data.prepare import process_row
+    from data.structure import read_structure
 
     vocabulary, files = load_vocabulary("PS_300"), []
     for row in (Row(**values) for values in rows):

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from item_factory import random_item
 
 from benchmarks.plain_loading import collated, noised, record_of
 from benchmarks.work import published_run
 from data.collate import collate_items
 from data.noise import PretrainTransform
-from tests.data.item_factory import random_item
 
 ITEMS = {
     "small": [random_item(seed, n_blocks=10 + seed) for seed in range(3)],
