@@ -25,7 +25,7 @@ FLAGS = {
     "import": "--out_path --vocabulary --modality",
     "synthesize": "--out_path --n_items --seed --n_jobs --valid_fraction --vocabulary --write_structures",
     "inspect": "--item --out --verify",
-    "split": "--by --valid_fraction --test_fraction --seed --out_path",
+    "split": "--split --by --valid_fraction --test_fraction --folds --identity --sequences --index --date_column --out_path",
     "vocabulary": "--size --out",
     "train": "--config --task --train_set --save_dir --max_epoch --restart --torsion_noise",
     "embed": "--checkpoint --out --level --max_blocks --gpus",

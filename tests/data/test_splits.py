@@ -56,7 +56,7 @@ def folder(tmp_path):
 
 def test_a_folder_is_split_into_folders(folder, tmp_path):
     parts = split_folder(folder, tmp_path / "out", {"valid": 0.2, "test": 0.2}, seed=1)
-    source, seen = ShardReader(folder), Counter()
+    source, seen = ShardReader(folder), Counter[int]()
     for name, part in parts.items():
         reader = ShardReader(tmp_path / "out" / name)
         assert reader.vocabulary_fingerprint == "abc"
@@ -75,7 +75,8 @@ def test_the_command_reports_the_parts(folder, tmp_path, capsys):
     arguments = [str(folder), "--by", "random", "--test_fraction", "0.1", "--out_path", str(tmp_path / "out")]
     assert main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[:2] for line in lines] == [["train", "48"], ["valid", "6"], ["test", "6"]]
+    assert [line.split()[:2] for line in lines[:3]] == [["train", "48"], ["valid", "6"], ["test", "6"]]
+    assert lines[3].startswith("valid against train: 0 shared ids, ")
     assert main(arguments) == 2
     assert "train: holds a data set already (choose another folder)" in capsys.readouterr().err
 
