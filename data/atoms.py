@@ -254,8 +254,8 @@ def _polymer(raw: RawAtoms, residue: np.ndarray, meanings: list[Meaning]) -> np.
     if polymer.all():
         return polymer
     for head, tail, longest in ((b"C", b"N", PEPTIDE_BOND), (b"O3'", b"P", PHOSPHODIESTER_BOND)):
-        names = (head, head.replace(b"'", b"*"))
-        heads, tails = np.flatnonzero(np.isin(raw.name, names)), np.flatnonzero(raw.name == tail)
+        is_head = (raw.name == head) | (raw.name == head.replace(b"'", b"*"))
+        heads, tails = np.flatnonzero(is_head), np.flatnonzero(raw.name == tail)
         if not len(heads) or not len(tails):
             continue
         distance, nearest = cKDTree(raw.X[tails]).query(raw.X[heads], distance_upper_bound=longest)

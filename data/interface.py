@@ -110,9 +110,11 @@ def in_box(X: np.ndarray, other: np.ndarray, margin: float) -> np.ndarray:
 
 def near(X: np.ndarray, other: np.ndarray, cutoff: float) -> np.ndarray:
     """[atoms] which of the points X have one of `other` within `cutoff`."""
-    mask = in_box(X, other, cutoff)  # spares most atoms of a large partner their search
+    mask = in_box(X, other, cutoff)  # spares most atoms of large partners their search
     if mask.any():
-        distance, _ = cKDTree(other).query(X[mask], distance_upper_bound=np.nextafter(cutoff, np.inf))
+        there = other[in_box(other, X[mask], cutoff)]  # an atom of it may be missing, but none that is near
+        tree = cKDTree(there, balanced_tree=False)
+        distance, _ = tree.query(X[mask], distance_upper_bound=np.nextafter(cutoff, np.inf))
         mask[mask] = distance <= cutoff
     return mask
 

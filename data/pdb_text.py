@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from configs.errors import StructureError
 
@@ -30,14 +31,17 @@ class AtomLines:
         ends = np.append(breaks, len(content))
         long_enough = ends - starts >= RECORD
         starts, ends = starts[long_enough], ends[long_enough]
-        record = self._columns(starts, slice(0, RECORD))
-        atom = (record == np.frombuffer(b"ATOM  ", np.uint8)).all(axis=1)
-        atom |= (record == np.frombuffer(b"HETATM", np.uint8)).all(axis=1)
+        record = self._columns(starts, slice(0, RECORD)).view(f"S{RECORD}")[:, 0]
+        atom = (record == b"ATOM  ") | (record == b"HETATM")
         self.starts, self.ends = starts[atom], ends[atom]
         self.ends = self.ends - (self.text[self.ends - 1] == CARRIAGE_RETURN)
 
     def _columns(self, starts: np.ndarray, columns: slice) -> np.ndarray:
-        return self.text[starts[:, None] + np.arange(columns.start, columns.stop)]
+        """[lines, columns] characters; all lines must reach to the last column."""
+        width = columns.stop - columns.start
+        if not len(starts):
+            return np.zeros((0, width), np.uint8)
+        return sliding_window_view(self.text, width)[starts + columns.start]
 
     def line(self, number: int) -> bytes:
         """Atom line `number`, counted from 0."""

@@ -20,6 +20,7 @@ from data.pdb_text import AtomLines, repair_pdb
 from data.vocab import ATOMIC_NUMBER
 
 MAX_BYTES = 2**31  # of text; larger files are refused rather than unpacked
+MOST_PACKED = 1032  # bytes of text in a byte of gzip data, at most
 DEUTERIUM = 119  # gemmi's number for it
 CIF_START = re.compile(rb"(?:\xef\xbb\xbf)?(?:\s|#[^\n]*\n)*data_", re.I)
 PDB_RECORD = re.compile(rb"^(?:ATOM  |HETATM|HEADER|CRYST1|MODEL |REMARK|TITLE |COMPND|SEQRES|EXPDTA|TER|END)", re.M)
@@ -80,6 +81,8 @@ def read_bytes(path: Path) -> bytes:
     if content[:2] != b"\x1f\x8b":
         return content
     try:
+        if len(content) * MOST_PACKED <= MAX_BYTES:
+            return gzip.decompress(content)
         with gzip.open(path) as file:
             content = file.read(MAX_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
