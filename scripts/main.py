@@ -15,11 +15,13 @@ class Command(NamedTuple):
 COMMANDS: dict[str, Command] = {
     "process": Command("scripts.process_pdbs", "structure files (PDB, mmCIF, SDF) to shards of interfaces"),
     "import": Command("scripts.import_dataset", "published processed data sets to shards"),
+    "pockets": Command("scripts.make_pockets", "pockets labelled with what they bind, or whether they bind"),
     "synthesize": Command("scripts.make_synthetic", "make the built-in data set"),
     "inspect": Command("scripts.inspect_data", "tell what a folder of shards holds"),
     "split": Command("scripts.split_data", "split shards into training and validation by group"),
     "vocabulary": Command("scripts.learn_vocabulary", "learn a fragment vocabulary from a file of SMILES"),
     "train": Command("train", "pretrain or fine-tune"),
+    "baselines": Command("scripts.baselines", "trivial predictors on the splits of a task"),
     "embed": Command("scripts.get_embeddings", "vectors of complexes, blocks or atoms from a checkpoint"),
     "evaluate-pretraining": Command("scripts.evaluate_pretraining", "losses and masked accuracy against baselines"),
     "convert": Command("scripts.convert_checkpoint", "published checkpoints to ours, and back"),
