@@ -18,11 +18,14 @@ from torch.nn.utils import parametrize
 
 from configs.errors import ConfigError
 from configs.options import at_least, require
-from models.parts import PARAMETRIZED, matching, role
+from models.parts import PARAMETRIZED, is_adapter, matching, role
 
 Model = TypeVar("Model", bound=nn.Module)
 
-DEFAULT_TARGETS = ("*_proj.weight", "*.in_proj_weight", "*.fc.0.weight", "*.fc.3.weight")
+DEFAULT_TARGETS = (
+    *("*_proj.weight", "*.in_proj_weight", "*.fc.0.weight", "*.fc.3.weight"),
+    *("*.weight_network.0.weight", "*.weight_network.3.weight"),
+)
 """Attention projections, and the weight networks of convolutions; of the encoder only."""
 
 
@@ -122,7 +125,7 @@ def adapters(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
 
 def has_adapters(model: nn.Module) -> bool:
     """Whether any weight has an adapter."""
-    return any(PARAMETRIZED in name and name.endswith(".lora_A") for name, _ in model.named_parameters())
+    return any(PARAMETRIZED in name and is_adapter(name) for name, _ in model.named_parameters())
 
 
 @torch.no_grad()

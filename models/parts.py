@@ -46,6 +46,11 @@ def plain_name(name: str) -> str:
     return f"{module}.{tensor}{tail}"
 
 
+def is_adapter(plain: str) -> bool:
+    """Whether a plain name is that of an adapter's matrix."""
+    return plain.rpartition(".")[2] in ("lora_A", "lora_B")
+
+
 def trainable_by_name(model: nn.Module) -> dict[str, nn.Parameter]:
     """Parameters by plain name, without those that never train."""
     return {plain_name(name): p for name, p in model.named_parameters() if role(name) != "fixed"}

@@ -9,7 +9,7 @@ from configs.errors import ConfigError
 from configs.finetune_options import FinetuneOptions
 from configs.schema import RunConfig
 from models.adapters import AdapterConfig, add_adapters, merged, target_weights
-from models.parts import matching, role, trainable_by_name
+from models.parts import is_adapter, matching, role, trainable_by_name
 from models.persistence import LoadReport
 from trainers.callbacks import Callback
 from trainers.distributed import say
@@ -53,7 +53,7 @@ def freeze(model: nn.Module, options: FinetuneOptions) -> None:
     parameters = trainable_by_name(model)
     frozen = set(matching(parameters, options.freeze, "--freeze"))
     if options.partial_finetune or options.lora_rank:
-        frozen |= {name for name in parameters if role(name) == "encoder" and ".lora_" not in name}
+        frozen |= {name for name in parameters if role(name) == "encoder" and not is_adapter(name)}
     for name in frozen:
         parameters[name].requires_grad_(False)
 

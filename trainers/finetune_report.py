@@ -11,7 +11,7 @@ from torch import nn
 from configs.files import write_json
 from configs.finetune_options import FinetuneOptions
 from models.adapters import adapter_values
-from models.parts import matching, plain_name, role, trainable_by_name
+from models.parts import is_adapter, matching, plain_name, role, trainable_by_name
 from models.persistence import LoadReport
 
 FILE = "finetune.json"
@@ -24,7 +24,7 @@ class Part:
 
     Attributes:
         name: the beginning. role: encoder, head, or fixed (never trained).
-        tensors, parameters: how many. loaded: tensors that came from the checkpoint.
+        tensors: how many, adapters not counted; loaded: those that came from the checkpoint. parameters: how many.
         trained: parameters that train, from the epochs `epochs` on. lr: their learning rate.
     """
 
@@ -165,7 +165,7 @@ def parts_of(
             Part(
                 name=beginning,
                 role=part,
-                tensors=len(names),
+                tensors=sum(not is_adapter(name) for name in names),
                 parameters=sum(everything[name].numel() for name in names),
                 loaded=sum(name in loaded for name in names),
                 trained=sum(everything[name].numel() for name in trained),
