@@ -23,6 +23,7 @@ COMMANDS: dict[str, Command] = {
     "train": Command("train", "pretrain or fine-tune"),
     "baselines": Command("scripts.baselines", "trivial predictors on the splits of a task"),
     "cross-validate": Command("scripts.cross_validate", "folds and seeds of a task, and their ensembles"),
+    "predict": Command("scripts.predict", "what a fine-tuned checkpoint says of a folder of shards"),
     "embed": Command("scripts.get_embeddings", "vectors of complexes, blocks or atoms from a checkpoint"),
     "evaluate-pretraining": Command("scripts.evaluate_pretraining", "losses and masked accuracy against baselines"),
     "convert": Command("scripts.convert_checkpoint", "published checkpoints to ours, and back"),

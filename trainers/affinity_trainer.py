@@ -39,8 +39,8 @@ class AffinityTrainer(SupervisedTrainer):
             return
         if width != len(labels.names):
             hint = "leave the option out, or choose --targets"
-            names = ", ".join(labels.names)
-            raise ConfigError(f"the model predicts {width}, the data have {names}", "--num_targets", hint=hint)
+            held = ", ".join(labels.names)
+            raise ConfigError(f"the model predicts {width}, the data have {held}", "--num_targets", hint=hint)
         self.scale = fit_scale(labels, self.options)
 
     def check(self, check: LabelCheck) -> list[str]:
