@@ -40,6 +40,7 @@ from benchmarks.tables import (
 from benchmarks.work import PLAIN, VARIANTS, is_available
 from data.index import Row, rows_of_index
 
+PLAIN_PATIENCE = 3  # times the seconds that a measurement of ours may take
 TITLES = {True: "Training step", False: "Inference"}
 
 
@@ -70,7 +71,7 @@ class Plan:
         """Options of a measurement of a model."""
         common = {"data": self.data, "threads": self.threads, "changes": self.changes}
         limits = {"repeat": self.repeat, "budget": self.seconds}
-        return {"model": model, "blocks": blocks, "training": training, **common, **limits, **more}
+        return {"model": model, "blocks": blocks, "training": training} | common | limits | more
 
 
 def peaks_of(run: Run, plan: Plan, device: str = "cpu") -> dict[str, float]:
@@ -88,7 +89,8 @@ def model_section(run: Run, plan: Plan, peaks: dict[str, float]) -> str:
         for size in plan.sizes:
             if training and size > plan.train_up_to:
                 continue
-            plain = plan.task(PLAIN, size, training) if size <= plan.plain_up_to else None
+            patience = PLAIN_PATIENCE * plan.seconds
+            plain = plan.task(PLAIN, size, training, budget=patience) if size <= plan.plain_up_to else None
             pairs.append(in_turn(run, plan.task("float32", size, training), plain))
         rates += [
             (f"{title}, {ours.get('blocks'):,} blocks, float32", ours) for ours, _ in pairs if "error" not in ours
