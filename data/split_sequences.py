@@ -1,4 +1,4 @@
-"""The protein sequences of each item: from a table of chains, or else from the item's own blocks."""
+"""The protein sequences of each item: of whole chains where they are known, or else of the item's own blocks."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -36,6 +36,20 @@ class ItemSequences:
     n_from_blocks: int = 0
 
 
+@dataclass(frozen=True)
+class KnownChains:
+    """Whole sequences of chains.
+
+    Attributes:
+        of_chain: (name, chain) -> clean sequence. names: [items] the name that each item's chains go by.
+        source: where they come from.
+    """
+
+    of_chain: dict[tuple[str, str], str]
+    names: list[str]
+    source: str
+
+
 def chains_of(item: Item) -> dict[str, str]:
     """The amino acids of an item by chain (of each segment, where chains are not known), in block order."""
     found: dict[str, list[str]] = {}
@@ -47,37 +61,29 @@ def chains_of(item: Item) -> dict[str, str]:
     return {chain: "".join(letters) for chain, letters in found.items()}
 
 
-def sequences_of_items(
-    path: str | Path, table: str | Path | None = None, index: str | Path | None = None
-) -> ItemSequences:
-    """The sequences of every item of a folder of shards.
+def sequences_of_items(reader: ShardReader, known: KnownChains | None = None) -> ItemSequences:
+    """The sequences of every item of a data set.
 
     Args:
-        table: CSV with `chain`, `sequence` and either `id` (of the item) or `pdb_id` (of its entry); rows whose `kind`
-            is not protein are left out. An item that it does not know gets the sequences of its blocks.
-        index: CSV with `id` and `pdb_id`, the entry of each item (default: the id up to the last `_`).
+        reader: with the columns `COLUMNS`. known: whole sequences; an item that lacks one of its chains there gets the
+            sequences of its blocks.
 
     Raises:
-        DataError: shards or tables that can't be read, a table without these columns or without any of the items.
+        DataError: no item has its chains in `known`.
     """
-    reader = ShardReader(path, COLUMNS)
     by_blocks = [chains_of(item) for item in reader]
-    if table is None:
+    if known is None:
         return ItemSequences([distinct(chains.values()) for chains in by_blocks], "blocks of the items", len(reader))
-    of_chain, key = read_chains(table)
-    keys = reader.ids if key == ITEM else entries_of(reader.ids, index)
     found, missing = [], 0
-    for name, chains in zip(keys, by_blocks):
-        known = [of_chain[place] for chain in chains if (place := (name.lower(), chain)) in of_chain]
-        proteins = [chain for chain, sequence in chains.items() if sequence]
-        if len(known) < len(proteins):
+    for name, chains in zip(known.names, by_blocks):
+        whole = [known.of_chain[place] for chain in chains if (place := (name, chain)) in known.of_chain]
+        if len(whole) < sum(map(bool, chains.values())):
             missing += 1
-            known = list(chains.values())
-        found.append(distinct(known))
+            whole = list(chains.values())
+        found.append(distinct(whole))
     if missing == len(found):
-        hint = f"its column {key!r} must hold the {'ids' if key == ITEM else 'entries (see --index)'} of the items"
-        raise DataError(f"has the sequences of none of the items, the first is {keys[0]!r}", table, hint=hint)
-    return ItemSequences(found, str(table), missing)
+        raise DataError(f"has the chains of none of the items, the first is {known.names[0]!r}", known.source)
+    return ItemSequences(found, known.source, missing)
 
 
 def distinct(sequences: Iterable[str]) -> tuple[str, ...]:
@@ -85,15 +91,25 @@ def distinct(sequences: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted({sequence for sequence in sequences if sequence}))
 
 
-def read_chains(path: str | Path) -> tuple[dict[tuple[str, str], str], str]:
-    """(item or entry in small letters, chain) -> clean sequence, and the column that names item or entry."""
+def chains_of_table(path: str | Path, identifiers: Sequence[str], index: str | Path | None = None) -> KnownChains:
+    """The chains of a table with the columns `chain`, `sequence` and either `id` (of items) or `pdb_id` (of entries).
+
+    Args:
+        path: the table; rows whose `kind` is not protein are left out. identifiers: ids of the items.
+        index: CSV with `id` and `pdb_id`, the entry of each item (default: the id up to the last `_`).
+
+    Raises:
+        DataError: tables that can't be read, or without these columns.
+    """
     table = read_table(path)
     key = ITEM if ITEM in table.columns else ENTRY
     require_columns(table, path, key, "chain", "sequence")
     if "kind" in table.columns:
         table = table[table["kind"].isin(("protein", ""))]
+    names = identifiers if key == ITEM else entries_of(identifiers, index)
     places = zip(table[key].str.lower(), table["chain"])
-    return {place: clean_sequence(text) for place, text in zip(places, table["sequence"])}, key
+    of_chain = {place: clean_sequence(text) for place, text in zip(places, table["sequence"])}
+    return KnownChains(of_chain, [name.lower() for name in names], str(path))
 
 
 def entries_of(identifiers: Sequence[str], index: str | Path | None) -> list[str]:

@@ -20,9 +20,10 @@ from configs.options import at_least, require
 from data.leaks import Facts, in_words, leak_report
 from data.sequence_clusters import Aligner, choose_aligner
 from data.shards import ShardReader
-from data.split_sequences import ItemSequences, sequences_of_items
+from data.split_sequences import COLUMNS, ItemSequences, chains_of_table, sequences_of_items
 from data.split_units import SplitOptions, dates_of, smiles_of, units_of
 from data.splits import By, Part, refuse_taken, simple_units, split_dates, split_folds, split_groups, write_parts
+from data.structure_sequences import chains_of_structures
 from data.table import read_table
 from data.vocab import MODALITIES
 
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     sequences = smiles = None
     if options.split == "cluster" or not options.no_similarity:
-        sequences = sequences_of_items(options.data, options.sequences, options.index)
+        sequences = find_sequences(options, reader.ids)
         warn_of_blocks(sequences, options.split == "cluster")
     units, parts = make_parts(reader, chosen, sequences, options)
     if has_smiles(options) and not options.no_similarity:
@@ -79,6 +80,9 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         type=Path,
         help="CSV with id (or pdb_id), chain, sequence (default: from the blocks of the items)",
     )
+    parser.add_argument(
+        "--structures", type=Path, help="folder of the index's paths: sequences from the files themselves"
+    )
     parser.add_argument("--identity", type=float, default=0.3, help="cluster: identity of alike proteins (default 0.3)")
     parser.add_argument(
         "--aligner", choices=get_args(Aligner), default="auto", help="default: MMseqs2 when installed, else Biopython"
@@ -90,6 +94,18 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--no_similarity", action="store_true", help="leave sequences and ligands out of the leak report"
     )
     return parser.parse_args(argv)
+
+
+def find_sequences(options: argparse.Namespace, identifiers: Sequence[str]) -> ItemSequences:
+    """The protein sequences of the items from the best source that is named."""
+    known = None
+    if options.sequences is not None:
+        known = chains_of_table(options.sequences, identifiers, options.index)
+    elif options.structures is not None:
+        if options.index is None:
+            raise ConfigError("is required by --structures", "--index", hint="the CSV that the items were made from")
+        known = chains_of_structures(options.index, options.structures, identifiers)
+    return sequences_of_items(ShardReader(options.data, COLUMNS), known)
 
 
 def check(options: argparse.Namespace) -> None:
@@ -150,7 +166,7 @@ def warn_of_blocks(sequences: ItemSequences, clustering: bool) -> None:
         what = "clusters and leak report rest" if clustering else "the leak report rests"
         print(
             f"NOTE: for {sequences.n_from_blocks} of {len(sequences.sequences)} items {what} on the residues near the "
-            "interface, for their whole sequences are not known; --sequences names a table of them",
+            "interface: their whole sequences are not known; --sequences names a table, --structures the files",
             file=sys.stderr,
         )
 

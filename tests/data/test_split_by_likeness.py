@@ -12,15 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from item_factory import random_item
 
-from configs.errors import ConfigError, DataError
+from configs.errors import ConfigError, DataError, StructureError
 from data import sequence_clusters
 from data.leaks import Facts, leak_report
 from data.ligand_similarity import nearest_ligands, scaffold_of
 from data.sequence_clusters import cluster_sequences, nearest_sequences
 from data.sequence_identity import AMINO_LETTERS, candidates, chance_identity, clean_sequence, identity
 from data.shards import ShardReader, write_part
-from data.split_sequences import chains_of, sequences_of_items, similar_units
+from data.split_sequences import COLUMNS, chains_of, chains_of_table, sequences_of_items, similar_units
 from data.splits import Part, split_dates, split_folds
+from data.structure_sequences import chains_of_structures
 from data.vocab import AMINO_ACIDS, FIRST_MASKABLE
 from scripts.split_data import main
 
@@ -194,17 +195,41 @@ def folder(tmp_path):
 
 
 def test_sequences_come_from_the_table_or_else_from_the_blocks(folder, tmp_path):
-    by_blocks = sequences_of_items(folder)
+    reader = ShardReader(folder, COLUMNS)
+    by_blocks = sequences_of_items(reader)
     assert by_blocks.n_from_blocks == 24 and len(by_blocks.sequences[0]) == 2
     rows = ["pdb_id,chain,kind,sequence", f"1AAA,A,protein,{LYSOZYME}", "1aaa,B,protein,MKVX", "1aaa,C,dna,DA-DC"]
     (tmp_path / "chains.csv").write_text("\n".join(rows))
-    found = sequences_of_items(folder, tmp_path / "chains.csv")
+    found = sequences_of_items(reader, chains_of_table(tmp_path / "chains.csv", reader.ids))
     assert found.sequences[:4] == [(LYSOZYME, "MKV")] * 4 and found.n_from_blocks == 20
     (tmp_path / "of_items.csv").write_text(f"id,chain,sequence\n1bbb_1,A,{LYSOZYME}\n1bbb_1,B,MKV\n")
-    assert sequences_of_items(folder, tmp_path / "of_items.csv").sequences[5] == (LYSOZYME, "MKV")
+    found = sequences_of_items(reader, chains_of_table(tmp_path / "of_items.csv", reader.ids))
+    assert found.sequences[5] == (LYSOZYME, "MKV")
     (tmp_path / "none.csv").write_text("pdb_id,chain,sequence\n9zzz,A,MKV\n")
-    with pytest.raises(DataError, match=r"none.csv: has the sequences of none of the items, the first is '1aaa'"):
-        sequences_of_items(folder, tmp_path / "none.csv")
+    with pytest.raises(DataError, match=r"none.csv: has the chains of none of the items, the first is '1aaa'"):
+        sequences_of_items(reader, chains_of_table(tmp_path / "none.csv", reader.ids))
+
+
+def test_entries_come_from_the_index_when_ids_do_not_tell_them(folder, tmp_path):
+    ids = ShardReader(folder).ids
+    (tmp_path / "chains.csv").write_text(f"pdb_id,chain,sequence\n2xyz,A,{LYSOZYME}\n2xyz,B,MKV\n")
+    pd.DataFrame({"id": ids, "pdb_id": "2XYZ"}).to_csv(tmp_path / "index.csv", index=False)
+    found = chains_of_table(tmp_path / "chains.csv", ids, tmp_path / "index.csv")
+    assert found.names == ["2xyz"] * 24
+
+
+def test_sequences_come_from_structure_files(folder, tmp_path):
+    line = "ATOM  {0:5d}  CA  {1} {2}{3:4d}    {4:8.3f}   0.000   0.000  1.00  0.00           C"
+    residues = [("MET", "A"), ("LYS", "A"), ("VAL", "A"), ("GLY", "B"), ("TRP", "B")]
+    lines = [line.format(n, name, chain, n, 3.8 * n) for n, (name, chain) in enumerate(residues, 1)]
+    (tmp_path / "some.pdb").write_text("\n".join([*lines, "END", ""]))
+    index, ids = tmp_path / "index.csv", ShardReader(folder).ids
+    pd.DataFrame({"pdb_id": ids, "pdb_path": "some.pdb"}).to_csv(index, index=False)
+    found = sequences_of_items(ShardReader(folder, COLUMNS), chains_of_structures(index, tmp_path, ids))
+    assert found.n_from_blocks == 0 and found.sequences == [("GW", "MKV")] * 24
+    pd.DataFrame({"pdb_id": ids, "pdb_path": "other.pdb"}).to_csv(index, index=False)
+    with pytest.raises(StructureError, match=r"index.csv, item 1aaa_0, .*other.pdb: "):
+        chains_of_structures(index, tmp_path, ids)
 
 
 def test_items_with_a_cluster_in_common_are_one_unit():
@@ -320,6 +345,8 @@ def test_folds_are_of_like_size_and_keep_units_whole(sizes, n_folds, seed):
         ("--folds 2 --test_fraction 0.1", "--test_fraction: must be left out with --folds"),
         ("--split cluster --identity 0", "--identity: must be above 0 and at most 1"),
         ("--split cluster --sequences {index}", "lacks the column 'chain'"),
+        ("--split cluster --structures .", "--index: is required by --structures"),
+        ("--split cluster --structures . --index {index}", "lacks a column pdb_path or path or protein_path"),
         ("--split cluster --sequences {absent}", "absent: no such file"),
         ("--split scaffold --index {binary}", "binary.csv"),
         ("--split scaffold --index {twice}", "has rows that disagree about '1aaa_1'"),
