@@ -21,7 +21,7 @@ def model_card(config: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     """
     training = facts.get("training") or {}
     sections = {
-        "Use": _use(config),
+        "Use": _use(config) + _labels(facts.get("labels") or {}),
         "Data": _data(facts, training),
         "Training": _training(facts, training),
         "Metrics": _metrics(facts.get("metrics") or {}),
@@ -56,6 +56,17 @@ def _use(config: Mapping[str, Any]) -> str:
             "```",
         ]
     )
+
+
+def _labels(labels: Mapping[str, Any]) -> str:
+    """What the outputs of a model with labels mean."""
+    if labels.get("classes"):
+        return f"\n\nClasses, in the order of its outputs: {', '.join(map(code, map(str, labels['classes'])))}."
+    if not labels.get("names"):
+        return ""
+    unit = f", in {code(labels['data_unit'])}" if labels.get("data_unit") else ""
+    names = ", ".join(map(code, map(str, labels["names"])))
+    return f"\n\nIt predicts {names}{unit}: `models.units.predict_in_unit(model, batch)`."
 
 
 def _data(facts: Mapping[str, Any], training: Mapping[str, Any]) -> str:

@@ -136,6 +136,7 @@ def test_class_names_are_in_scores_and_in_the_checkpoint(data: Path, tmp_path: P
 def test_predictions_return_to_the_unit_of_the_data(in_pK: Any, data: Path, tmp_path: Path) -> None:
     model = from_pretrained(in_pK.save_dir / "checkpoint" / "best")
     assert (scale_of(model).data_unit, scale_of(model).unit) == ("kcal/mol", "pK")
+    assert "It predicts `label`, in `kcal/mol`" in (in_pK.save_dir / "checkpoint" / "best" / "README.md").read_text()
     batch = collate_items(list(ShardReader(data / "values" / "valid")))
     pK, dG = predict_in_unit(model, batch, of_data=False), predict_in_unit(model, batch)
     torch.testing.assert_close(dG, -kcal_per_pK(298.15) * pK)
