@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -10,9 +11,9 @@ from data.vocab import ATOM_GLOBAL, GLOBAL, MODALITIES, PUBLISHED_MODALITY
 from models.config import EncoderConfig
 from models.edges import Edges, neighbour_edges
 from models.encoder import Encoded, Encoder, MessagePassing
-from models.graph import Graph, counted, integers, read_graph
+from models.graph import Graph, integers, on_same_device, read_graph, runs, starts
 from models.hub_model import HubModel
-from models.layers.attention import AttentionPooling, BlockAttention, padded_keys
+from models.layers.attention import AttentionPooling, BlockAttention, padded_keys, similar_sizes
 
 N_ATOM_TYPES = 121
 
@@ -131,13 +132,18 @@ class Backbone(HubModel, nn.Module):
 
     def pool(self, block_repr: Tensor, graph: Graph) -> Tensor:
         """[graphs, H] pooled blocks; without the global ones unless they pass messages."""
-        owner, lengths, n_slots = graph.graph_of_block, graph.lengths, max(graph.lengths_list, default=0)
+        sizes = np.array(graph.lengths_list, np.int64)
         if not self.config.global_message_passing:
-            ordinary = (graph.B == GLOBAL).long().argsort(stable=True)[: sum(graph.ordinary_list)]
-            block_repr, owner, n_slots = block_repr[ordinary], owner[ordinary], max(graph.ordinary_list, default=0)
-            lengths = counted(owner, graph.n_graphs)
-        slot = torch.arange(len(owner), device=owner.device) - (lengths.cumsum(0) - lengths)[owner]
-        return self.attention_pooling(block_repr, owner, slot, graph.n_graphs, n_slots)
+            sizes = np.array(graph.ordinary_list, np.int64)
+            block_repr = block_repr[(graph.B == GLOBAL).long().argsort(stable=True)[: int(sizes.sum())]]
+        groups = [np.arange(len(sizes))] if self.config.padding == "batch" else similar_sizes(sizes)
+        pooled = []
+        for chosen in groups:
+            owner, slot = runs(sizes[chosen], block_repr)
+            rows = on_same_device(starts(sizes)[chosen], block_repr)[owner] + slot
+            n_slots = int(sizes[chosen].max(initial=0))
+            pooled.append(self.attention_pooling(block_repr[rows], owner, slot, len(chosen), n_slots))
+        return torch.cat(pooled)[on_same_device(np.argsort(np.concatenate(groups)), block_repr)]
 
     def mix_before(self, start: Tensor, batch: Any) -> Tensor:
         """Place for external block vectors before the cross attention."""

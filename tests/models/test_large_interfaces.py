@@ -8,12 +8,15 @@ import pytest
 import torch
 from complexes import small_config
 from golden import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
 
 from configs.options import NoiseOptions
 from data.atom_cloud import atom_cloud
 from data.collate import collate_items
 from data.noise import PretrainTransform
 from models import DenoisePretrainModel, PredictionModel, neighbours
+from models.layers import attention
 
 MEASURE = """
 import resource
@@ -56,6 +59,29 @@ def test_noise_heads_do_not_depend_on_the_way_to_search(monkeypatch, which: str)
     np.testing.assert_array_equal(found.torsion_edges, expected.torsion_edges)
     for name in ("pred_torsion", "pred_translation", "pred_atom", "masked_logits"):
         assert torch.equal(getattr(found, name), getattr(expected, name))
+
+
+@given(sizes=st.lists(st.one_of(st.integers(0, 60), st.integers(0, 3000)), min_size=1, max_size=40))
+def test_pooling_pads_little(sizes: list[int]) -> None:
+    groups = attention.similar_sizes(np.array(sizes))
+    assert sorted(np.concatenate(groups).tolist()) == list(range(len(sizes)))
+    for group in groups:
+        pairs = np.array(sizes)[group] ** 2
+        assert len(group) * pairs.max() <= attention.PADDED * pairs.sum() + attention.SPARE
+
+
+@pytest.mark.parametrize(
+    "settings", [{"padding": "masked"}, {"padding": "own", "global_message_passing": False}], ids=str
+)
+def test_a_large_interface_leaves_small_ones_as_they_are(monkeypatch, settings: dict) -> None:
+    torch.manual_seed(0)
+    model = PredictionModel(small_config(**settings)).double().eval()
+    items = [atom_cloud(n, 4, seed) for seed, n in enumerate((40, 400, 48, 8, 360))]
+    monkeypatch.setattr(attention, "SPARE", 0)
+    assert len(attention.similar_sizes(np.array([item.n_blocks + 2 for item in items]))) > 1
+    together = model.infer(collate_items(items)).graph_repr
+    alone = torch.cat([model.infer(collate_items([item])).graph_repr for item in items])
+    torch.testing.assert_close(together, alone, atol=1e-9, rtol=0)
 
 
 @pytest.mark.slow
