@@ -193,7 +193,7 @@ def report(
         results["ensemble"] = mean_and_sd([score(task, e.mean, e.target, e.names) for e in ensembles])
         pooled = pooled_scores(task, ensembles, options.resample == "groups", options.bootstrap)
         results["pooled"] = {name: interval._asdict() for name, interval in pooled.items()}
-        table = pd.concat([ensemble.table() for ensemble in ensembles])
+        table = pd.concat([ensemble.table(runs[0].scale) for ensemble in ensembles])
         atomic_write(options.out_path / "predictions.csv", table.to_csv(index=False))
     write_json(options.out_path / "results.json", without_nan(results))
     print(table_of(results))

@@ -1,7 +1,7 @@
 """The predictions of several runs on one test set as one, and the scores of folds and seeds together."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pandas as pd
 
 from configs.errors import DataError
 from configs.files import read_json
+from data.labels import LabelScale
 from trainers.report import REPORT
 from trainers.scores import (
     METRIC_DIRECTION,
@@ -46,6 +47,12 @@ class RunResult:
     folder: Path
     report: dict[str, Any]
     predictions: pd.DataFrame | None
+
+    @property
+    def scale(self) -> LabelScale | None:
+        """How the run's labels were transformed; None for classes."""
+        labels = read_json(self.folder / "train_config.json").get("labels") or {}
+        return LabelScale.from_dict(labels) if "transform" in labels else None
 
     def scores(self, name: str) -> dict[str, float]:
         """Scores of one set ("valid", "test") by name; NaN where undefined."""
@@ -93,15 +100,21 @@ class Ensemble:
         """[items, outputs] standard deviation over seeds (NaN for a single one)."""
         return self.pred.std(axis=0, ddof=1) if len(self.seeds) > 1 else np.full(self.pred.shape[1:], np.nan)
 
-    def table(self) -> pd.DataFrame:
-        """A row an item: id, fold, group, target, prediction of each seed, ensemble, ensemble_sd."""
+    def table(self, scale: LabelScale | None = None) -> pd.DataFrame:
+        """A row an item: id, fold, group, target, prediction of each seed, ensemble, ensemble_sd.
+
+        Args:
+            scale: of transformed labels; adds `ensemble_in_data_unit`, the prediction before the transform.
+        """
         columns: dict[str, Any] = {"id": self.ids, "fold": self.fold, "group": self.groups}
         columns |= named("target", self.target, self.names)
         for seed, pred in zip(self.seeds, self.pred):
             columns |= named(f"seed_{seed}", pred, self.names)
-        return pd.DataFrame(
-            columns | named("ensemble", self.mean, self.names) | named("ensemble_sd", self.spread, self.names)
-        )
+        columns |= named("ensemble", self.mean, self.names) | named("ensemble_sd", self.spread, self.names)
+        if scale is not None and scale.transform != "none":
+            plain = replace(scale, mean=(0.0,) * len(scale.names), std=(1.0,) * len(scale.names))
+            columns |= named("ensemble_in_data_unit", plain.inverse(self.mean), self.names)
+        return pd.DataFrame(columns)
 
 
 def named(what: str, values: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:

@@ -88,6 +88,7 @@ def test_a_run_that_fails_is_named_and_the_rest_reported(
                 (run / "predictions_test.csv").write_text("\n".join(["id,target,pred", *rows]))
                 report = {"checkpoint": "epoch0_step1", "epoch": 0, "unit": "pK", "sets": {}}
                 (run / "final_report.json").write_text(json.dumps(report))
+                (run / "train_config.json").write_text("{}")
                 (job.folder / "finished.json").write_text('{"folder": "version_0"}')
             job.log.write_text("starts\ntrain: item03: has no label\n")
             yield job, ok

@@ -3,12 +3,14 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from configs.errors import DataError
+from data.labels import LabelScale
 from trainers.ensemble import RunResult, join_seeds, mean_and_sd, pooled_scores, read_run, score
 from trainers.processes import Job, run_jobs
 
@@ -42,7 +44,7 @@ def test_a_run_that_ended_without_a_report_has_failed(tmp_path):
     assert [ok for _, ok in run_jobs([job])] == [False]
 
 
-def run_of(folder: Path, seed: int, rows: dict[str, list[float]], **columns: list[float]) -> RunResult:
+def run_of(folder: Path, seed: int, rows: dict[str, Any], **columns: Any) -> RunResult:
     folder = folder / f"seed_{seed}"
     folder.mkdir(parents=True)
     scores = {"rmse": {"value": float(seed), "low": None, "high": None}, "pearson": {"value": None}}
@@ -62,6 +64,13 @@ def test_an_ensemble_is_the_mean_over_seeds_item_by_item(tmp_path):
     assert table["seed_2"].tolist() == [3, 6]
     assert np.isnan(join_seeds([one], {}).spread).all()
     assert one.scores("test")["rmse"] == 1 and math.isnan(one.scores("test")["pearson"]) and one.scores("valid") == {}
+
+
+def test_transformed_labels_are_also_told_in_the_unit_of_the_data(tmp_path):
+    found = join_seeds([run_of(tmp_path, 1, {"id": ["a", "b"], "target": [9.0, 6.0], "pred": [8.0, 6.0]})], {})
+    scale = LabelScale(transform="pK_from_nM", data_unit="nM", unit="pK", mean=(7.0,), std=(2.0,))
+    assert found.table(scale)["ensemble_in_data_unit"].tolist() == pytest.approx([10, 1000])
+    assert "ensemble_in_data_unit" not in found.table(LabelScale(mean=(7.0,)))
 
 
 def test_classes_keep_their_names(tmp_path):
