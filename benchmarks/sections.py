@@ -185,8 +185,10 @@ def whole_index(index: Path, root: Path) -> str:
             where = ["--data_index_file", str(index.resolve()), "--root", str(root.resolve())]
             command = [sys.executable, "scripts/process_pdbs.py", *where, "--out_path", f"{folder}/shards"]
             start = time.perf_counter()
-            subprocess.run([*command, "--n_jobs", str(jobs)], cwd=ROOT, capture_output=True, check=True)
+            done = subprocess.run([*command, "--n_jobs", str(jobs)], cwd=ROOT, capture_output=True, check=False)
             seconds = time.perf_counter() - start
+        if done.returncode:
+            return "Processing the whole index failed."
         rows.append([str(jobs), f"{seconds:.1f}", f"{files / seconds:.0f}", f"{files / seconds / jobs:.0f}"])
     header = ["processes", "seconds", "structures a second", "structures a second and process"]
     return f"The whole index ({files:,} files), from files to shards, start of the program included:\n\n" + table(

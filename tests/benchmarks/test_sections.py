@@ -118,6 +118,23 @@ def test_the_document_says_how_to_repeat_it(argv: list[str], monkeypatch: pytest
     assert len(rest) == {0: 4, 1: 1, 3: 2}[len(argv)]
 
 
+def test_a_run_writes_the_sections_that_it_made(
+    shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(benchmark, "in_own_process", fake([]))
+    monkeypatch.setattr(benchmark, "has_gpu", lambda: False)
+    out = tmp_path / "benchmarks.md"
+    assert benchmark.main(["--data", shards, "--sections", "load", "large", "--out", str(out)]) == 0
+    text = out.read_text()
+    assert text.index("# Benchmarks") < text.index("## Data loading") < text.index("## One large interface")
+    assert text.split() == capsys.readouterr().out.split()
+    monkeypatch.setattr(benchmark, "large_section", lambda *_: 1 / 0)
+    out.unlink()
+    with pytest.raises(ZeroDivisionError):
+        benchmark.main(["--data", shards, "--sections", "load", "large", "--out", str(out)])
+    assert "## Data loading" in out.read_text()
+
+
 def test_files_are_taken_over_the_whole_index(tmp_path: Path) -> None:
     rows = [f"{i}_{j},{i}.pdb,A,B,{'LIG' if j else ''}" for i in range(10) for j in range(2)]
     (tmp_path / "index.csv").write_text("\n".join(["pdb_id,pdb_path,chain1,chain2,lig_code", *rows]) + "\n")
