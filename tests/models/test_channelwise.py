@@ -11,15 +11,17 @@ from e3nn_oracle import from_e3nn, irreps, to_e3nn
 from torch import Tensor
 
 from configs.cli import parse
-from configs.errors import ConfigError
+from configs.errors import CheckpointError, ConfigError
 from configs.schema import from_flat
 from models import DenoisePretrainModel, from_pretrained, load_published, load_weights_into, save_pretrained
+from models.adapters import AdapterConfig, add_adapters, target_weights
 from models.layers import channelwise_messages
 from models.layers.channelwise import ChannelwiseConvolution
 from models.layers.channelwise_paths import ChannelwisePaths, messages_by_edge
 from models.layers.harmonics import EDGE_FILTER
 from models.layers.irreps import Block, FeatureSpace, space_of_layer
 from models.layers.slots import Slots, slots_from_edges
+from models.published import published_config
 
 HIDDEN, EDGE = 4, 3
 SPACES = [space_of_layer(HIDDEN, n) for n in range(5)]
@@ -280,6 +282,26 @@ def test_published_configurations_have_full_convolutions(tmp_path: Any) -> None:
 
     torch.save(recorded_model("tiny/PredictionModel").state_dict(), tmp_path / "weights.pt")
     assert load_published(KEPT / "PredictionModel" / "config.json", tmp_path / "weights.pt").config.conv == "full"
+
+
+def test_the_published_program_gets_none() -> None:
+    with pytest.raises(CheckpointError, match="only full tensor products"):
+        published_config(DenoisePretrainModel(small_config(conv="channelwise")).config_dict())
+
+
+def test_adapters_leave_the_output_and_reach_weight_networks_and_matrices() -> None:
+    torch.manual_seed(0)
+    model, batch = DenoisePretrainModel(small_config(conv="channelwise")).eval(), some_complexes(1)[0]
+    before = model.infer(batch).graph_repr
+    names = target_weights(model)
+    assert "encoder.encoder.layers.0.weight_network.3.weight" in names
+    mixing = target_weights(model, ["*.mix.*"])
+    add_adapters(model, AdapterConfig(rank=2, alpha=4.0, weights=(*names, *mixing)))
+    torch.testing.assert_close(model.infer(batch).graph_repr, before)
+    model(batch).loss.backward()
+    gradients = {name: p.grad for name, p in model.named_parameters() if name.endswith("lora_B")}
+    assert all(gradients[name].abs().max() > 0 for name in gradients if ".layers.0." in name)
+    assert any(".mix." in name for name in gradients) and any(".weight_network." in name for name in gradients)
 
 
 def test_options() -> None:
