@@ -72,6 +72,22 @@ def test_the_encoder_is_what_all_models_share(name: str) -> None:
     assert bool(found["head"]) == (name != "PredictionModel")
 
 
+def test_the_channelwise_encoder_is_an_encoder_too() -> None:
+    shared = create_model("PredictionModel", **SIZES, conv="channelwise")
+    assert {role(name) for name, _ in shared.named_parameters()} == {"encoder"}
+
+
+def test_the_fixed_encoder_of_the_interface_model_never_trains() -> None:
+    model = create_model("ProteinInterfaceModel", prot_model=SIZES)
+    options = of(freeze=["prot_model.*"], unfreeze_at_epoch=["*:1"], lora_rank=2)
+    report = prepare_finetune(model, options)
+    trained = {*report.trainable, *report.unfrozen[1]}
+    assert any(name.startswith("prot_model.") for name in trained)
+    assert not any(name.startswith("cmplx_model.") for name in trained)
+    with pytest.raises(ConfigError, match=r"--freeze: no parameter is named 'cmplx_model\.\*'"):
+        prepare_finetune(create_model("ProteinInterfaceModel", prot_model=SIZES), of(freeze=["cmplx_model.*"]))
+
+
 # What trains
 
 
@@ -297,19 +313,29 @@ def run(folder: Path, stop: int | None = None, **options: Any) -> Trainer:
     return trainer
 
 
-@pytest.mark.parametrize("stops", [[3], [6], [7], [9, 12, 13], [14, 20]], ids=str)
-@pytest.mark.parametrize(
-    "kind", [STAGED, ADAPTED, STAGED | {"partial_finetune": False} | ADAPTED], ids=["staged", "adapters", "both"]
-)
-def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path: Path, kind: dict[str, Any], stops: list[int]) -> None:
-    run(tmp_path / "whole", **kind)
+KINDS = {"staged": STAGED, "adapters": ADAPTED, "both": ADAPTED | {"unfreeze_at_epoch": STAGES}}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    torch.set_num_threads(1)
+    folders = {name: tmp_path_factory.mktemp(name) / "runs" for name in KINDS}
+    for name, folder in folders.items():
+        run(folder, **KINDS[name])
+    return folders
+
+
+@pytest.mark.parametrize("stops", [[3], [6], [9, 12, 13], [20]], ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_resumed_run_equals_the_uninterrupted_one(
+    tmp_path: Path, uninterrupted: dict[str, Path], kind: str, stops: list[int]
+) -> None:
     for stop in stops:
-        run(tmp_path / "parts", stop, **kind)
-    trainer = run(tmp_path / "parts", **kind)
-    same_outcome(tmp_path / "parts", tmp_path / "whole")
-    staged = "unfreeze_at_epoch" in kind
-    frozen = [plain_name(name) for name, p in trainer.model.named_parameters() if not p.requires_grad]
-    assert bool(frozen) != staged
+        run(tmp_path / "runs", stop, **KINDS[kind])
+    trainer = run(tmp_path / "runs", **KINDS[kind])
+    same_outcome(tmp_path / "runs", uninterrupted[kind])
+    frozen = [name for name, p in trainer.model.named_parameters() if not p.requires_grad]
+    assert bool(frozen) == (kind == "adapters")
 
 
 def test_a_resumed_run_has_the_gradients_of_its_epoch(tmp_path: Path) -> None:
