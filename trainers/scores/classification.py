@@ -77,10 +77,15 @@ def multiclass_metrics(prob: np.ndarray, label: np.ndarray, names: Sequence[str]
         "balanced_accuracy": balanced,
         "macro_f1": float(f1_score(label, said, average="macro", zero_division=0)),
         "mcc": matthews(label, said),
-        "auroc": mean_of_defined([binary_metrics(prob[:, c], label == c)["auroc"] for c in classes]),
+        "auroc": mean_of_defined([area(prob[:, c], label == c) for c in classes]),
         "average_precision": mean_of_defined([average_precision(prob[:, c], label == c) for c in classes]),
     }
     return scores | {f"accuracy/{name}": float(value) for name, value in zip(names, recalled, strict=True)}
+
+
+def area(score: np.ndarray, positive: np.ndarray) -> float:
+    """Area under the ROC curve of one class against the rest; NaN when either is empty."""
+    return float(roc_auc_score(positive, score)) if positive.any() and not positive.all() else NAN
 
 
 def average_precision(score: np.ndarray, positive: np.ndarray) -> float:
