@@ -296,8 +296,8 @@ OPTIONS: dict[str, Any] = {
     "ema_decay": 0.9,
     "weight_decay": 0.01,
 }
-STAGED = {"partial_finetune": True, "unfreeze_at_epoch": STAGES}
-ADAPTED = {"lora_rank": 2, "lora_targets": ["top_*", "attention_*"], "lora_dropout": 0.2}
+STAGED: dict[str, Any] = {"partial_finetune": True, "unfreeze_at_epoch": STAGES}
+ADAPTED: dict[str, Any] = {"lora_rank": 2, "lora_targets": ["top_*", "attention_*"], "lora_dropout": 0.2}
 
 
 def run(folder: Path, stop: int | None = None, **options: Any) -> Trainer:
@@ -313,7 +313,7 @@ def run(folder: Path, stop: int | None = None, **options: Any) -> Trainer:
     return trainer
 
 
-KINDS = {"staged": STAGED, "adapters": ADAPTED, "both": ADAPTED | {"unfreeze_at_epoch": STAGES}}
+KINDS: dict[str, dict[str, Any]] = {"staged": STAGED, "adapters": ADAPTED, "both": ADAPTED | {"unfreeze_at_epoch": STAGES}}
 
 
 @pytest.fixture(scope="module")
