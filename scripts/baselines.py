@@ -7,6 +7,9 @@ so on with these. Predictions of all test sets are scored together, with 95 % bo
 predictors: the mean (or share of each class); ridge or logistic regression on sizes, on the number of contacts, on the
 kinds of contacts, on block composition; trees on all of these; with --checkpoint also on frozen embeddings. OUT gets
 baselines.json, baselines.md and a CSV of predictions for each.
+
+--task masking: the majority class, and a classifier that sees the composition of what is left of the interface.
+--task prot_interface: finding a complex by chance, by size, and by the composition of the first side.
 """
 
 import argparse
@@ -14,12 +17,12 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from configs.command import command
-from configs.errors import DataError
+from configs.errors import ConfigError, DataError
 from configs.files import atomic_write
 from configs.options import at_least
 from data.item import Item
@@ -30,10 +33,12 @@ from data.vocab import FIRST_FRAGMENT
 from models.persistence import from_pretrained
 from trainers.baseline_features import FEATURES, embeddings
 from trainers.baselines import MULTICLASS, TASKS, fit_predict, plan
+from trainers.pair_baselines import masking_baselines, retrieval_baselines
 from trainers.pooled import Pooled
 from trainers.score_tables import markdown_table, plain_scores
 
 DEFAULT_CLASSES = ("0", "1")
+UNLABELLED = ("masking", "prot_interface")
 
 
 class Fold(NamedTuple):
@@ -61,18 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments(argv)
     at_least(options, 0, "seed", "bootstrap")
     data = read_folds(options.folds)
-    features = features_of(data.items, options.checkpoint)
-    report = {"task": options.task, "folds": len(data.folds), "items": 0, "rows": []}
-    for name, pooled in predictions(data, features, options):
-        pooled.write(options.out / f"{name.replace(' ', '_').replace(',', '')}.csv")
-        report["items"] = len(pooled.ids)
-        for subset in ("", *options.subset):
-            part = pooled.of_prefix(subset)
-            scores = plain_scores(part.scores(options.task, options.bootstrap, options.seed))
-            row = {"predictor": name, "subset": subset, "items": len(part.ids), "groups": len(set(part.groups))}
-            report["rows"].append(row | {"scores": scores})
+    rows = list(labelled_rows(data, options) if options.task in TASKS else unlabelled_rows(data, options))
+    report = {"task": options.task, "folds": len(data.folds), "rows": rows}
     atomic_write(options.out / "baselines.json", json.dumps(report, indent=2))
-    table = markdown_table(report["rows"], options.task)
+    table = markdown_table(rows, options.task)
     atomic_write(options.out / "baselines.md", table)
     print(table)
     print(f"written to {options.out}")
@@ -82,10 +79,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folds", type=Path, help="folder with train and test, or with fold_0, fold_1, ...")
-    parser.add_argument("--task", choices=TASKS, required=True, help="what the labels are")
+    parser.add_argument("--task", choices=(*TASKS, *UNLABELLED), required=True, help="what the labels are")
     parser.add_argument("--out", type=Path, required=True, help="folder for scores and predictions")
     parser.add_argument("--checkpoint", help="checkpoint whose frozen embeddings are features, too")
     parser.add_argument("--subset", nargs="*", default=[], help="also score the items whose id begins so")
+    parser.add_argument("--mask_proportion", type=float, default=0.15, help="of --task masking (default 0.15)")
     parser.add_argument("--bootstrap", type=int, default=1000, help="resamples of the intervals (default 1000)")
     parser.add_argument("--seed", type=int, default=0, help="of trees and resampling")
     return parser.parse_args(argv)
@@ -117,6 +115,42 @@ def read_folds(folder: Path) -> Data:
                 parts[part].append(number[item.id])
         folds.append(Fold(place.name, **parts))
     return Data(items, folds, classes)
+
+
+def labelled_rows(data: Data, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """A row for each predictor of labels, and each subset; writes the predictions."""
+    for name, pooled in predictions(data, features_of(data.items, options.checkpoint), options):
+        pooled.write(options.out / f"{name.replace(' ', '_').replace(',', '')}.csv")
+        for subset in ("", *options.subset):
+            part = pooled.of_prefix(subset)
+            scores = plain_scores(part.scores(options.task, options.bootstrap, options.seed))
+            row = {
+                "predictor": name,
+                "subset": subset,
+                "items": len(part.ids),
+                "groups": len(set(part.groups.tolist())),
+            }
+            yield row | {"scores": scores}
+
+
+def unlabelled_rows(data: Data, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """A row for each predictor of a task without labels; such a task has one split.
+
+    Raises:
+        ConfigError: several folds.
+    """
+    if len(data.folds) > 1:
+        raise ConfigError("has no folds: give a folder with train and test", "--task")
+    (fold,) = data.folds
+    train, test = ([data.items[place] for place in places] for places in fold[1:])
+    if options.task == "masking":
+        given = (data.groups[fold.test], options.mask_proportion, options.bootstrap, options.seed)
+        found = masking_baselines(train, test, *given)
+    else:
+        found = retrieval_baselines(test)
+    for name, scores in found.items():
+        row = {"predictor": name, "subset": "", "items": len(test), "groups": len(set(data.groups[fold.test].tolist()))}
+        yield row | {"scores": plain_scores(scores)}
 
 
 def features_of(items: Sequence[Item], checkpoint: str | None) -> dict[str, np.ndarray]:

@@ -22,6 +22,7 @@ COMMANDS: dict[str, Command] = {
     "vocabulary": Command("scripts.learn_vocabulary", "learn a fragment vocabulary from a file of SMILES"),
     "train": Command("train", "pretrain or fine-tune"),
     "baselines": Command("scripts.baselines", "trivial predictors on the splits of a task"),
+    "collect-results": Command("scripts.collect_results", "tables of baselines and cross-validated models"),
     "cross-validate": Command("scripts.cross_validate", "folds and seeds of a task, and their ensembles"),
     "predict": Command("scripts.predict", "what a fine-tuned checkpoint says of a folder of shards"),
     "embed": Command("scripts.get_embeddings", "vectors of complexes, blocks or atoms from a checkpoint"),

@@ -74,7 +74,7 @@ class Pocket(NamedTuple):
 @command("make_pockets")
 def main(argv: Sequence[str] | None = None) -> int:
     options = arguments(argv)
-    at_least(options, 1, "min_families", "min_items", "most_per_entry", "most_per_family")
+    at_least(options, 1, "min_families", "min_items", "most_per_entry", "most_per_family", "every")
     at_least(options, 0, "seed")
     at_least(options, 0.1, "cutoff")
     contacts = read_contacts(options.table, options.task)
@@ -107,7 +107,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--min_items", type=int, default=15, help="of a code (default 15)")
     parser.add_argument("--most_per_entry", type=int, default=2, help="pockets of a code of an entry (default 2)")
     parser.add_argument("--most_per_family", type=int, default=10, help="pockets of a code of a family (default 10)")
-    parser.add_argument("--most_files", type=int, help="read only the first files of the table (for trying out)")
+    parser.add_argument("--every", type=int, default=1, help="read every so many-th file only (default 1: all)")
     parser.add_argument("--vocabulary", default="PS_300", help="block vocabulary (default PS_300)")
     parser.add_argument("--seed", type=int, default=0, help="of the places of decoys")
     return parser.parse_args(argv)
@@ -143,7 +143,7 @@ def pockets(contacts: Sequence[Contact], options: argparse.Namespace) -> Iterato
     by_file: dict[str, list[Contact]] = defaultdict(list)
     for contact in contacts:
         by_file[contact.path].append(contact)
-    paths = list(by_file)[: options.most_files]
+    paths = list(by_file)[:: options.every]
     of_entry: Counter[tuple[str, str]] = Counter()
     of_family: Counter[tuple[str, str]] = Counter()
     refused: Counter[str] = Counter()

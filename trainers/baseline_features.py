@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 
 from data.collate import collate_items
 from data.item import Item
-from data.vocab import AMINO_ACIDS, FIRST_MASKABLE, GLOBAL, NUCLEOTIDES
+from data.vocab import AMINO_ACIDS, FIRST_ELEMENT, FIRST_MASKABLE, GLOBAL, NUCLEOTIDES
 
 CONTACT = 5.5  # Å between heavy atoms, as in the contacts of Vangone and Bonvin, eLife 2015;4:e07454
 SEGMENTS = (0, 1)
@@ -19,7 +19,7 @@ KINDS = ("charged", "polar", "apolar", "nucleotide", "other")
 
 def kind_of_types(n_types: int) -> np.ndarray:
     """[block types] number in `KINDS`; elements and fragments are `other`."""
-    kinds = np.full(n_types, KINDS.index("other"))
+    kinds = np.full(max(n_types, FIRST_ELEMENT), KINDS.index("other"))
     for place, name in enumerate((*AMINO_ACIDS, *NUCLEOTIDES)):
         amino = "charged" if name in CHARGED else "polar" if name in POLAR else "apolar"
         kinds[FIRST_MASKABLE + place] = KINDS.index(amino if place < len(AMINO_ACIDS) else "nucleotide")

@@ -17,8 +17,8 @@ from configs.errors import DataError
 REGRESSION, BINARY, MULTICLASS = "regression", "binary_classifier", "multiclass_classifier"
 TASKS = (REGRESSION, BINARY, MULTICLASS)
 STRENGTHS = np.logspace(-1, 5, 13)  # of the ridge penalty
-WEAKNESSES = np.logspace(-4, 1, 6)  # inverse penalties of the logistic regression
-INNER_FOLDS, TREES, LEAST_LEAF = 5, 300, 3
+WEAKNESSES = np.logspace(-3, 0, 4)  # inverse penalties of the logistic regression
+INNER_FOLDS, TREES, LEAST_LEAF = 3, 200, 3
 
 
 def mean_predictor(task: str) -> DummyRegressor | DummyClassifier:
@@ -32,7 +32,7 @@ def linear_predictor(task: str, groups: np.ndarray) -> GridSearchCV:
     if task == REGRESSION:
         model: Pipeline = make_pipeline(VarianceThreshold(), StandardScaler(), Ridge())
         return GridSearchCV(model, {"ridge__alpha": STRENGTHS}, cv=folds, scoring="neg_mean_squared_error")
-    model = make_pipeline(VarianceThreshold(), StandardScaler(), LogisticRegression(max_iter=300))
+    model = make_pipeline(VarianceThreshold(), StandardScaler(), LogisticRegression(max_iter=200, tol=1e-3))
     return GridSearchCV(model, {"logisticregression__C": WEAKNESSES}, cv=folds, scoring="balanced_accuracy")
 
 

@@ -31,6 +31,7 @@ class ProtInterfaceTrainer(Trainer):
 
     default_monitor = "mean_reciprocal_rank"
     reports = True
+    resampled = False  # a pair that is drawn twice would be its own rival
 
     def metric_names(self) -> Collection[str]:
         return list(pair_metrics(np.eye(2), np.eye(2)))

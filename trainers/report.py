@@ -77,7 +77,7 @@ def with_intervals(
     arrays = {name: array for name, array in predictions.items() if array.dtype.kind != "U"}
     if not arrays:
         return scores
-    if len({len(array) for array in arrays.values()}) > 1:
+    if not trainer.resampled or len({len(array) for array in arrays.values()}) > 1:
         return scores | {name: Interval(v, missing, missing) for name, v in trainer.metrics(arrays, means).items()}
 
     def metrics(*resampled: np.ndarray) -> dict[str, float]:

@@ -22,13 +22,13 @@ def plain_scores(scores: Mapping[str, Interval]) -> dict[str, list[float | None]
 
 
 def cell(score: Sequence[float | None] | None) -> str:
-    """A value with its interval, as far as they are defined."""
+    """A value with its interval [value, low, high] or deviation [value, deviation], as far as they are defined."""
     if not score or score[0] is None:
         return "-"
-    value, *ends = score
-    if len(ends) == 2 and None not in ends:
-        return f"{value:.3f} ({ends[0]:.3f} to {ends[1]:.3f})"
-    return f"{value:.3f}"
+    value, *rest = score
+    if not rest or None in rest:
+        return f"{value:.3f}"
+    return f"{value:.3f} ± {rest[0]:.3f}" if len(rest) == 1 else f"{value:.3f} ({rest[0]:.3f} to {rest[1]:.3f})"
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]], task: str) -> str:

@@ -22,6 +22,7 @@ class Task:
     default_monitor = "loss"
     default_weight_decay = 0.0
     reports = False  # whether train.py measures the best checkpoint once more at the end
+    resampled = True  # whether scores of resampled items say how sure those of all items are
 
     def metric_names(self) -> Collection[str]:
         """What `evaluate` measures, known before anything is measured; empty: not known."""

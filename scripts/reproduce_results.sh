@@ -1,0 +1,140 @@
+#!/usr/bin/env bash
+# The tables of docs/results.md about tasks: trivial predictors, models from scratch, and models from our pretrained
+# checkpoint, on the same splits by group, from the structure data.
+#
+#   INTERFACE_DATA=../shared/data OUT=results scripts/reproduce_results.sh
+#
+# It can be stopped; the same command continues. OUT gets shards, splits, TABLE/baselines, TABLE/scratch,
+# TABLE/pretrained and tables.md. On two CPU cores it takes about an hour as it stands; a GPU may take larger settings.
+# For trying it out: EVERY=12 FOLDS=2 SEEDS=1 EPOCHS=1 STEPS=2 BOOTSTRAP=20 OUT=/tmp/try scripts/reproduce_results.sh
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+INTERFACE_DATA=${INTERFACE_DATA:-../shared/data}   # has pretrain, ppi_affinity, pl_affinity, multilabel
+OUT=${OUT:-results}
+CHECKPOINT=${CHECKPOINT:-checkpoints/pretrain_small}
+TABLES=${TABLES:-"ppi_affinity pl_affinity pocket_type pocket_bound masking prot_interface"}
+SEEDS=${SEEDS:-"1 2 3"}
+FOLDS=${FOLDS:-3}                # of tasks with labels; each item is tested once, its group unseen in training
+EPOCHS=${EPOCHS:-8}              # of tasks with labels
+UNLABELLED_EPOCHS=${UNLABELLED_EPOCHS:-2} # of masking and prot_interface, which have ten times the items
+STEPS=${STEPS:-}                 # largest number of steps of a run (empty: no limit)
+CROP=${CROP:-100}                # blocks of an item
+BUDGET=${BUDGET:-400}            # blocks of a batch
+PAIRS=${PAIRS:-16}               # pairs of a step of prot_interface
+LR=${LR:-1e-3}
+DEVICES=${DEVICES:-"-1 -1"}      # one run at a time on each: two CPU processes; 0 for one GPU
+JOBS=${JOBS:-2}                  # processes that read structures
+BOOTSTRAP=${BOOTSTRAP:-500}      # resamples of the intervals
+EVERY=${EVERY:-1}                # only every so many-th row of the tables of structures
+PYTHON=${PYTHON:-python}
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+# The sizes of the checkpoint, for models from scratch as well.
+SIZES=${SIZES:-"--atom_hidden_size 16 --block_hidden_size 16 --edge_size 16 --n_layers 2 --k_neighbors 8
+    --global_message_passing --fragmentation_method PS_300"}
+
+read -r -a seeds <<<"$SEEDS"
+read -r -a devices <<<"$DEVICES"
+read -r -a sizes <<<"${SIZES//$'\n'/ }"
+read -r -a tables <<<"$TABLES"
+mkdir -p "$OUT/shards" "$OUT/splits" "$OUT/tables"
+
+log() { echo "[$(date +%H:%M:%S)] $*"; }
+done_with() { [[ -f "$1/manifest.json" ]]; }
+
+structures() { # shards of the interfaces of one index
+    local name=$1
+    done_with "$OUT/shards/$name" && return
+    log "structures of $name"
+    awk -v every="$EVERY" 'NR == 1 || NR % every == 0' "$INTERFACE_DATA/$name/interfaces.csv" >"$OUT/shards/$name.csv"
+    "$PYTHON" scripts/process_pdbs.py --data_index_file "$OUT/shards/$name.csv" --root "$INTERFACE_DATA" \
+        --out_path "$OUT/shards/$name" --n_jobs "$JOBS"
+}
+
+pockets() { # shards of labelled pockets: type or bound
+    local kind=$1 rare=()
+    done_with "$OUT/shards/pocket_$kind" && return
+    log "pockets, $kind"
+    [[ $EVERY == 1 ]] || rare=(--min_families 2 --min_items 4)
+    "$PYTHON" scripts/make_pockets.py "$INTERFACE_DATA/multilabel/chain_het_contacts.csv" --root "$INTERFACE_DATA" \
+        --task "$kind" --out_path "$OUT/shards/pocket_$kind" --every "$EVERY" "${rare[@]}"
+}
+
+folds() { # folds of whole groups
+    local name=$1
+    [[ -f "$OUT/splits/$name/split.csv" ]] && return
+    log "folds of $name"
+    "$PYTHON" scripts/split_data.py "$OUT/shards/$name" --split group --folds "$FOLDS" --valid_fraction 0.15 --seed 42 \
+        --no_similarity --out_path "$OUT/splits/$name"
+}
+
+held_out() { # the families that the checkpoint was not pretrained on are the test set
+    [[ -e "$OUT/splits/pretrain/test" ]] && return
+    log "split of the interfaces without labels"
+    local whole="$OUT/splits/pretrain_whole" part="$OUT/splits/pretrain"
+    [[ -f "$whole/split.csv" ]] || "$PYTHON" scripts/split_data.py "$OUT/shards/pretrain" --split group \
+        --valid_fraction 0.1 --seed 42 --no_similarity --out_path "$whole"
+    [[ -f "$part/split.csv" ]] || "$PYTHON" scripts/split_data.py "$whole/train" --split group \
+        --valid_fraction 0.1 --seed 42 --no_similarity --out_path "$part"
+    cp -r "$whole/valid" "$part/test"
+}
+
+compare() { # table, task, split, epochs, options of train.py for this task
+    local table=$1 task=$2 split="$OUT/splits/$3" epochs=$4
+    shift 4
+    local place="$OUT/tables/$table" baselines=() steps=()
+    [[ -n $STEPS ]] && steps=(--max_steps "$STEPS")
+    [[ $task == regression || $task == *classifier ]] && baselines=(--checkpoint "$CHECKPOINT")
+    [[ $table == ppi_affinity ]] && baselines+=(--subset prodigy_)
+    if [[ ! -f "$place/baselines/baselines.json" ]]; then
+        log "baselines of $table"
+        "$PYTHON" scripts/baselines.py "$split" --task "$task" --out "$place/baselines" --bootstrap "$BOOTSTRAP" \
+            "${baselines[@]}"
+    fi
+    local start
+    for start in scratch pretrained; do
+        log "$table, $start"
+        local given=("${sizes[@]}")
+        [[ $start == pretrained ]] && given=(--pretrain_ckpt "$CHECKPOINT")
+        "$PYTHON" scripts/cross_validate.py "$split" --out_path "$place/$start" --seeds "${seeds[@]}" \
+            --devices "${devices[@]}" --resample groups --bootstrap "$BOOTSTRAP" -- --task "$task" "${given[@]}" \
+            --max_epoch "$epochs" --lr "$LR" --max_n_vertex_per_item "$CROP" --shuffle --grad_clip 1 \
+            --no_progress --no_use_tensorboard --bootstrap 0 "${steps[@]}" "$@"
+    done
+}
+
+for table in "${tables[@]}"; do
+    case $table in
+        ppi_affinity | pl_affinity)
+            structures "$table" && folds "$table"
+            compare "$table" regression "$table" "$EPOCHS" --max_n_vertex_per_gpu "$BUDGET" --monitor rmse
+            ;;
+        pocket_type)
+            pockets type && folds "$table"
+            compare "$table" multiclass_classifier "$table" "$EPOCHS" --max_n_vertex_per_gpu "$BUDGET" \
+                --monitor balanced_accuracy --class_weights balanced
+            ;;
+        pocket_bound)
+            pockets bound && folds "$table"
+            compare "$table" binary_classifier "$table" "$EPOCHS" --max_n_vertex_per_gpu "$BUDGET" --monitor auroc
+            ;;
+        masking)
+            structures pretrain && held_out
+            compare "$table" masking pretrain "$UNLABELLED_EPOCHS" --max_n_vertex_per_gpu "$BUDGET" \
+                --mask_proportion 0.15 --monitor loss
+            ;;
+        prot_interface)
+            structures pretrain && held_out
+            compare "$table" prot_interface pretrain "$UNLABELLED_EPOCHS" --batch_size "$PAIRS" \
+                --monitor mean_reciprocal_rank
+            ;;
+        *)
+            echo "reproduce_results: unknown table $table" >&2
+            exit 2
+            ;;
+    esac
+    "$PYTHON" scripts/collect_results.py "$OUT/tables" --out "$OUT/tables.md" --subset prodigy_ --bootstrap "$BOOTSTRAP" \
+        >/dev/null
+done
+log "tables in $OUT/tables.md"
+cat "$OUT/tables.md"
