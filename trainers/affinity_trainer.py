@@ -44,6 +44,17 @@ class AffinityTrainer(SupervisedTrainer):
             raise ConfigError(f"the model predicts {width}, the data have {held}", "--num_targets", hint=hint)
         self.scale = fit_scale(labels, self.options)
 
+    def keep_labels(self, recorded: dict[str, Any]) -> None:
+        if not recorded:
+            return
+        scale = LabelScale.from_dict(recorded)
+        mine, theirs = ((s.names, s.transform, s.data_unit) for s in (self.scale, scale))
+        if mine != theirs:
+            raise ConfigError(
+                f"the run to continue learnt {theirs}, these options and data say {mine}", "--label_transform"
+            )
+        self.scale = scale
+
     def check(self, check: LabelCheck) -> list[str]:
         return check.numbers(self.scale)
 

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from configs.errors import DataError
+from configs.errors import CheckpointError, DataError
+from configs.files import read_json
 from configs.task_options import LabelOptions
 from data.dataset import InterfaceDataset
 from data.label_checks import LabelCheck
@@ -20,6 +21,8 @@ from trainers.batches import entry
 from trainers.distributed import say
 from trainers.train_config import TrainConfig
 from trainers.training_state import TrainingState
+
+CONFIG = "train_config.json"
 
 
 def label_options(config: TrainConfig) -> LabelOptions:
@@ -61,11 +64,15 @@ class SupervisedTrainer(Trainer):
             for warning in self.check_set(loader, role):
                 say(f"warning: {warning}")
         super().__init__(model, train_loader, valid_loader, config, resume_state)
+        self.keep_labels(recorded_labels(self.resume_state))
         self.facts["labels"] = self.label_facts()
 
     def learn_labels(self, labels: Labels | None) -> None:
         """Take from the training labels what the task needs."""
         raise NotImplementedError
+
+    def keep_labels(self, recorded: dict[str, Any]) -> None:
+        """Go on with what a run that is continued learnt its labels by, whatever its training set is now."""
 
     def check(self, check: LabelCheck) -> list[str]:
         """Refuse labels of a set that the task can't use; returns warnings."""
@@ -145,6 +152,12 @@ class SupervisedTrainer(Trainer):
         if columns is None:
             return values.float().reshape(-1, 1)
         return values[:, list(columns)]
+
+
+def recorded_labels(state: TrainingState | None) -> dict[str, Any]:
+    """What a run that is continued kept of its labels; empty for a new run."""
+    path = None if state is None or state.run_folder is None else state.run_folder / CONFIG
+    return read_json(path, error=CheckpointError).get("labels", {}) if path is not None and path.exists() else {}
 
 
 def without_labels(batch: Any) -> Iterator[tuple[str, Any]]:

@@ -15,7 +15,7 @@ from contract_rows import SIZES, command, labelled, make_data, make_item, run_ro
 import train
 from configs.schema import from_flat
 from data.collate import collate_items
-from data.labels import kcal_per_pK
+from data.labels import LabelScale, kcal_per_pK
 from data.shards import ShardReader, write_part
 from data.vocab import load_vocabulary
 from models import create_model, from_pretrained
@@ -165,6 +165,16 @@ def test_saving_again_keeps_the_scale(in_pK: Any, tmp_path: Path) -> None:
     model = from_pretrained(in_pK.save_dir / "checkpoint" / "best")
     model.save_pretrained(tmp_path)
     assert scale_of(from_pretrained(tmp_path)) == scale_of(model)
+
+
+def test_further_training_on_other_data_keeps_the_scale(in_pK: Any, data: Path, tmp_path: Path) -> None:
+    write(tmp_path / "train", [-1.0, -2.0, -30.0, -40.0])
+    more = f"{SIZES} --max_epoch 1 --label_transform pK_from_dG --no_final_report --resume {in_pK.save_dir}"
+    words = [*command("regression", data, tmp_path / "runs", more), "--train_set", str(tmp_path / "train")]
+    trainer = train.train(train.parse(words), train.given_options(words))
+    assert isinstance(trainer, AffinityTrainer)
+    assert trainer.scale == in_pK.scale == LabelScale.from_dict(trainer.facts["labels"])
+    assert len(trainer.history) == 3
 
 
 def test_monitors_have_their_direction(data: Path, tmp_path: Path) -> None:
