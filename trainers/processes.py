@@ -86,6 +86,9 @@ def run_job(job: Job, further: Sequence[str] = ()) -> bool:
     process = context.Process(target=call_main, args=(job.module, [*job.arguments, *further], job.log))
     process.start()
     process.join()
+    if process.exitcode is not None and process.exitcode < 0:  # it had no time to say so itself
+        with open(job.log, "a", encoding="utf-8") as file:
+            file.write(f"killed by signal {-process.exitcode}{' (out of memory?)' if process.exitcode == -9 else ''}\n")
     runs = sorted(job.folder.glob(f"version_*/{REPORT}"), key=lambda path: path.stat().st_mtime)
     if process.exitcode or not runs:
         return False

@@ -39,6 +39,14 @@ def test_runs_are_dealt_to_devices(tmp_path):
     assert {job.log.read_text().strip() for job in jobs} <= {"gpus --gpus 7", "gpus --gpus 8"}
 
 
+def test_a_run_that_was_killed_says_so(tmp_path):
+    (job,) = jobs_in(tmp_path, 1)
+    job.folder.mkdir()
+    (job.folder / "die").touch()
+    assert [ok for _, ok in run_jobs([job])] == [False]
+    assert job.last_words() == "killed by signal 9 (out of memory?)"
+
+
 def test_a_run_that_ended_without_a_report_has_failed(tmp_path):
     job = Job("json", tmp_path / "x", "json.tool", ())
     assert [ok for _, ok in run_jobs([job])] == [False]
