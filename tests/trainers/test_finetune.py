@@ -313,7 +313,11 @@ def run(folder: Path, stop: int | None = None, **options: Any) -> Trainer:
     return trainer
 
 
-KINDS: dict[str, dict[str, Any]] = {"staged": STAGED, "adapters": ADAPTED, "both": ADAPTED | {"unfreeze_at_epoch": STAGES}}
+KINDS: dict[str, dict[str, Any]] = {
+    "staged": STAGED,
+    "adapters": ADAPTED,
+    "both": ADAPTED | {"unfreeze_at_epoch": STAGES},
+}
 
 
 @pytest.fixture(scope="module")
