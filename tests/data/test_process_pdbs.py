@@ -57,6 +57,38 @@ def test_items_come_in_the_order_of_the_index(tmp_path: Path, capsys: pytest.Cap
     assert not (tmp_path / "out" / PARTS).exists()
 
 
+def labelled_index(folder: Path) -> Path:
+    good_index(folder)
+    rows = [
+        f"a{i},s{i}.pdb,A,B,{kind},{kd},{i}" for i, (kind, kd) in enumerate([("tight", 1.5), ("weak", ""), ("weak", 9)])
+    ]
+    return index(folder, rows, "pdb_id,pdb_path,chain1,chain2,kind,kd,ic50")
+
+
+def test_labels_of_several_columns_and_names_of_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = labelled_index(tmp_path)
+    assert process(path, tmp_path / "values", "--label_columns", "kd", "ic50", "--label_unit", "nM") == 0
+    reader = ShardReader(tmp_path / "values")
+    found = [item.targets for item in reader]
+    np.testing.assert_array_equal(found, np.array([[1.5, 0], [np.nan, 1], [9, 2]], np.float32))
+    assert np.isnan(reader.counts["label"]).all()
+    assert (reader.manifest["extra"]["targets"], reader.manifest["extra"]["label_unit"]) == (["kd", "ic50"], "nM")
+
+    kinds = ["--label_columns", "kind", "--label_classes"]
+    assert process(path, tmp_path / "classes", *kinds) == 0
+    reader = ShardReader(tmp_path / "classes")
+    assert reader.counts["label"].tolist() == [0, 1, 1]
+    assert reader.manifest["extra"]["classes"] == ["tight", "weak"]
+    assert process(path, tmp_path / "classes", *kinds) == 0  # the same command again changes nothing
+    assert process(path, tmp_path / "classes", *kinds, "weak", "tight") == 2
+    assert "holds a data set of other rows" in capsys.readouterr().err
+    assert process(path, tmp_path / "other", *kinds, "tight", "none") == 2
+    assert "line 3, label: 'weak' is none of the classes tight, none" in capsys.readouterr().err
+    assert process(path, tmp_path / "other", "--label_columns", "kd", "ic50", "--label_classes") == 2
+    assert "--label_columns: classes are read from one column" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
 def test_any_number_of_processes_gives_the_same_bytes(tmp_path: Path) -> None:
     path = good_index(tmp_path, FILES_A_PART * 2 + 3)
     assert process(path, tmp_path / "one") == process(path, tmp_path / "two", "--n_jobs", "2") == 0
