@@ -12,7 +12,10 @@ import numpy as np
 from configs.command import command
 from configs.errors import LigareError
 from configs.files import atomic_file
+from configs.task_options import LabelOptions
+from data.dataset import InterfaceDataset
 from data.item import Item
+from data.labels import read_labels
 from data.shards import ShardReader
 from data.vocab import MODALITIES, Vocabulary, load_vocabulary
 
@@ -61,7 +64,7 @@ def describe(reader: ShardReader, item: int = 0) -> list[str]:
         "",
         *_kinds(counts["modality"]),
         *_groups(reader),
-        _labels(counts["label"]),
+        *_labels(reader),
         "",
         *_item(reader, item),
     ]
@@ -85,14 +88,24 @@ def _groups(reader: ShardReader) -> list[str]:
     return [*lines, f"WARNING: {doubled} items have the id of another one"] if doubled else lines
 
 
-def _labels(labels: np.ndarray) -> str:
-    known = labels[np.isfinite(labels)].astype(np.float64)
-    if not len(known):
-        return "labels: none"
-    return (
-        f"labels: {len(known)} of {len(labels)} items, {known.min():.4g} to {known.max():.4g}, "
-        f"mean {known.mean():.4g}, standard deviation {known.std():.4g}"
-    )
+def _labels(reader: ShardReader) -> list[str]:
+    """The labels, each target, or how many items there are of each class."""
+    labels = read_labels(InterfaceDataset(reader.path), LabelOptions())
+    unit = f" {labels.unit}" if labels.unit else ""
+    if labels.classes:
+        numbers = Counter(labels.values[np.isfinite(labels.values)].astype(int).tolist())
+        return ["classes: " + ", ".join(f"{name} {numbers[number]}" for number, name in enumerate(labels.classes))]
+    lines = []
+    for name, column in zip(labels.names, labels.values.T):
+        known = column[np.isfinite(column)]
+        title = "labels" if labels.columns is None else f"target {name}"
+        lines.append(
+            f"{title}: {len(known)} of {len(column)} items, {known.min():.4g} to {known.max():.4g}{unit}, "
+            f"mean {known.mean():.4g}, standard deviation {known.std():.4g}"
+            if len(known)
+            else f"{title}: none"
+        )
+    return lines
 
 
 def _item(reader: ShardReader, number: int) -> list[str]:

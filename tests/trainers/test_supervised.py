@@ -21,7 +21,7 @@ from data.vocab import load_vocabulary
 from models import create_model, from_pretrained
 from models.losses import mean_of_known
 from models.units import predict_in_unit, scale_of
-from scripts import predict
+from scripts import inspect_data, predict
 from trainers import AffinityTrainer, TrainConfig, create_trainer
 
 ONE_EPOCH = f"{SIZES} --max_epoch 1 --no_final_report"
@@ -175,6 +175,19 @@ def test_further_training_on_other_data_keeps_the_scale(in_pK: Any, data: Path, 
     assert isinstance(trainer, AffinityTrainer)
     assert trainer.scale == in_pK.scale == LabelScale.from_dict(trainer.facts["labels"])
     assert len(trainer.history) == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        ("values", r"labels: 8 of 8 items, -1\d\.\d+ to -\d\.\d+, mean"),
+        ("targets", r"target b: 5 of 8 items"),
+        ("classes", r"classes: ion 3, sugar 3, drug 2$"),
+    ],
+)
+def test_the_inspection_tells_labels(data: Path, capsys: pytest.CaptureFixture[str], kind: str, line: str) -> None:
+    assert inspect_data.main([str(data / kind / "train")]) == 0
+    assert re.search(line, capsys.readouterr().out, re.M)
 
 
 def test_monitors_have_their_direction(data: Path, tmp_path: Path) -> None:
