@@ -156,8 +156,10 @@ def read_labels(dataset: InterfaceDataset, options: LabelOptions) -> Labels:
     for name in ("targets", "classes"):
         if any(one.get(name) != told[0].get(name) for one in told):
             raise DataError(f"have different {name}", *paths, hint="process them together, or train on one of them")
-    classes = tuple(map(str, told[0].get("classes") or ()))
-    unit = str(told[0].get("label_unit") or "")
+    units = sorted({str(one["label_unit"]) for one in told if one.get("label_unit")})
+    if len(units) > 1:
+        raise DataError(f"have labels in {' and '.join(units)}", *paths, hint="process them again in one unit")
+    classes, unit = tuple(map(str, told[0].get("classes") or ())), "".join(units)
     present = [table for table in tables if table is not None]
     if not present:
         values = np.asarray(dataset.counts["label"], float)[:, None]

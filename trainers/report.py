@@ -9,6 +9,9 @@ import pandas as pd
 
 from configs.errors import CheckpointError
 from configs.files import atomic_write, write_json
+from data.dataset import InterfaceDataset
+from data.shards import ShardReader
+from data.splits import group_of
 from models.persistence import from_pretrained
 from trainers.distributed import barrier, is_main, say
 from trainers.evaluation import predict
@@ -31,7 +34,7 @@ def final_report(trainer: "Trainer", loaders: Mapping[str, Any], n: int = 1000, 
         n: resamples behind the intervals (0: none). seed: of the resampling.
 
     Returns:
-        What was written: monitor, checkpoint, unit, and for each set its number of items and its scores.
+        What was written: monitor, checkpoint, unit, and for each set its numbers of items and groups, and its scores.
     """
     barrier()
     if not trainer.checkpoints.kept:
@@ -49,11 +52,13 @@ def final_report(trainer: "Trainer", loaders: Mapping[str, Any], n: int = 1000, 
     }
     for name, loader in loaders.items():
         means, predictions = predict(trainer, loader)
-        scores = with_intervals(trainer, predictions, means, n, seed) if is_main() else {}
+        groups = groups_of(loader, predictions.get("id"))
+        scores = with_intervals(trainer, predictions, means, groups, n, seed) if is_main() else {}
         items = max((len(array) for array in predictions.values()), default=0)
-        report["sets"][name] = {"items": items, "scores": {key: score._asdict() for key, score in scores.items()}}
+        counts = {"items": items, "groups": None if groups is None else len(set(groups))}
+        report["sets"][name] = counts | {"scores": {key: score._asdict() for key, score in scores.items()}}
         if is_main():
-            write_predictions(trainer.save_dir / f"predictions_{name}.csv", predictions, labels)
+            write_predictions(trainer.save_dir / f"predictions_{name}.csv", predictions, groups, labels)
             say(in_words(name, items, scores, report["unit"]))
     if is_main():
         write_json(trainer.save_dir / REPORT, without_nan(report))
@@ -68,10 +73,27 @@ def load_best(trainer: "Trainer", folder: Path) -> None:
     trainer.model = from_pretrained(folder).to(trainer.device)
 
 
+def groups_of(loader: Any, ids: np.ndarray | None) -> list[str] | None:
+    """The group of each predicted item, as splits have it; None where items have no names."""
+    dataset = getattr(loader, "dataset", None)
+    if ids is None or not isinstance(dataset, InterfaceDataset):
+        return None
+    known: dict[str, str] = {}
+    for part in dataset.parts:
+        pairs = zip(part.ids, part.groups) if isinstance(part, ShardReader) else ((i.id, i.group) for i in part)
+        known.update(pairs)
+    return [group_of(name, known.get(name, "")) for name in ids.tolist()]
+
+
 def with_intervals(
-    trainer: "Trainer", predictions: dict[str, np.ndarray], means: dict[str, float], n: int, seed: int
+    trainer: "Trainer",
+    predictions: dict[str, np.ndarray],
+    means: dict[str, float],
+    groups: list[str] | None,
+    n: int,
+    seed: int,
 ) -> dict[str, Interval]:
-    """Mean losses, which have no interval, and the trainer's metrics with those of the bootstrap over items."""
+    """Mean losses, which have no interval, and the trainer's metrics with those of the bootstrap over whole groups."""
     missing = float("nan")
     scores = {name: Interval(value, missing, missing) for name, value in means.items()}
     arrays = {name: array for name, array in predictions.items() if array.dtype.kind != "U"}
@@ -83,15 +105,17 @@ def with_intervals(
     def metrics(*resampled: np.ndarray) -> dict[str, float]:
         return trainer.metrics(dict(zip(arrays, resampled)), means)
 
-    return scores | bootstrap(metrics, *arrays.values(), n=n, seed=seed)
+    return scores | bootstrap(metrics, *arrays.values(), groups=groups, n=n, seed=seed)
 
 
-def write_predictions(path: Path, predictions: dict[str, np.ndarray], labels: Mapping[str, Any]) -> None:
-    """A row for each item: id, target and prediction, by name of target or class."""
+def write_predictions(
+    path: Path, predictions: dict[str, np.ndarray], groups: list[str] | None, labels: Mapping[str, Any]
+) -> None:
+    """A row for each item: id, group, target and prediction, by name of target or class."""
     if not {"id", "pred", "target"} <= set(predictions):
         return
     pred, target = predictions["pred"], predictions["target"]
-    columns: dict[str, Any] = {"id": predictions["id"]}
+    columns: dict[str, Any] = {"id": predictions["id"]} | ({} if groups is None else {"group": groups})
     names = labels.get("classes") or labels.get("names") or []
     target = target.reshape(len(target), -1)
     for number in range(target.shape[1]):

@@ -104,6 +104,8 @@ class SupervisedTrainer(Trainer):
         if (labels.names, labels.classes) != (self.labels.names, self.labels.classes):
             mine, theirs = (", ".join(one.classes or one.names) for one in (self.labels, labels))
             raise DataError(f"has other targets or classes ({theirs}) than the training set ({mine})", role)
+        if labels.unit and self.labels.unit and labels.unit != self.labels.unit:
+            raise DataError(f"has labels in {labels.unit}, the training set in {self.labels.unit}", role)
         return self.check(LabelCheck(loader.dataset, labels, self.options, role))
 
     def check_test_set(self, loader: Any | None) -> None:

@@ -161,6 +161,40 @@ def test_the_final_report_measures_the_best_checkpoint(in_pK: Any) -> None:
     assert best["valid"]["rmse"] == min(epoch["valid"]["rmse"] for epoch in in_pK.history)
 
 
+def test_the_report_resamples_whole_groups(data: Path, tmp_path: Path) -> None:
+    """Two groups of three equal items each: an interval of items would be narrower than that of their groups."""
+    items = [make_item(seed // 3, id=f"{seed}_x", group=f"family{seed // 3}") for seed in range(6)]
+    write_part(tmp_path / "valid", items, VOCABULARY.fingerprint)
+    more = f"{SIZES} --max_epoch 1 --bootstrap 50"
+    words = [*command("regression", data, tmp_path / "runs", more), "--valid_set", str(tmp_path / "valid")]
+    trainer = train.train(train.parse(words), train.given_options(words))
+    report = json.loads((trainer.save_dir / "final_report.json").read_text())["sets"]["valid"]
+    assert (report["items"], report["groups"]) == (6, 2)
+    table = pd.read_csv(trainer.save_dir / "predictions_valid.csv")
+    assert sorted(set(table["group"])) == ["family0", "family1"]
+    errors = (table["pred"] - table["target"]).abs().groupby(table["group"]).mean()
+    assert report["scores"]["mae"]["low"] == pytest.approx(errors.min(), rel=1e-4)
+    assert report["scores"]["mae"]["high"] == pytest.approx(errors.max(), rel=1e-4)
+
+
+def test_the_saved_options_repeat_a_run(in_pK: Any, tmp_path: Path) -> None:
+    saved = json.loads((in_pK.save_dir / "train_config.json").read_text())["options"]
+    (tmp_path / "again.json").write_text(json.dumps(saved | {"save_dir": str(tmp_path / "runs")}))
+    assert train.main(["--config", str(tmp_path / "again.json")]) == 0
+    assert json.loads((tmp_path / "runs" / "version_0" / "training_history.json").read_text()) == in_pK.history
+
+
+def test_sets_in_different_units_are_not_mixed(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = {unit: write(tmp_path / unit, [1.0, 2.0], extra={"label_unit": unit}) for unit in ("nM", "uM")}
+    words = command("regression", data, tmp_path / "runs", ONE_EPOCH)
+    words += ["--train_set", str(folders["nM"]), "--train_set2", str(folders["uM"])]
+    assert train.main(words) == 2
+    assert "have labels in nM and uM" in capsys.readouterr().err
+    words += ["--train_set2", "None", "--valid_set", str(folders["uM"])]
+    assert train.main(words) == 2
+    assert "has labels in uM, the training set in nM" in capsys.readouterr().err
+
+
 def test_saving_again_keeps_the_scale(in_pK: Any, tmp_path: Path) -> None:
     model = from_pretrained(in_pK.save_dir / "checkpoint" / "best")
     model.save_pretrained(tmp_path)
