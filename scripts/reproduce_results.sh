@@ -6,7 +6,7 @@
 #
 # It can be stopped; the same command continues. OUT gets shards, splits, TABLE/baselines, TABLE/scratch,
 # TABLE/pretrained and tables.md. On two CPU cores it takes about an hour as it stands; a GPU may take larger settings.
-# For trying it out: EVERY=12 FOLDS=2 SEEDS=1 EPOCHS=1 STEPS=2 BOOTSTRAP=20 OUT=/tmp/try scripts/reproduce_results.sh
+# For trying it out: EVERY=15 FOLDS=2 SEEDS=1 STEPS=2 BOOTSTRAP=5 OUT=try scripts/reproduce_results.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,14 +14,16 @@ INTERFACE_DATA=${INTERFACE_DATA:-../shared/data}   # has pretrain, ppi_affinity,
 OUT=${OUT:-results}
 CHECKPOINT=${CHECKPOINT:-checkpoints/pretrain_small}
 TABLES=${TABLES:-"ppi_affinity pl_affinity pocket_type pocket_bound masking prot_interface"}
+MODELS=${MODELS-"scratch pretrained"} # empty: stop at the trivial predictors
 SEEDS=${SEEDS:-"1 2 3"}
-FOLDS=${FOLDS:-3}                # of tasks with labels; each item is tested once, its group unseen in training
-EPOCHS=${EPOCHS:-8}              # of tasks with labels
-UNLABELLED_EPOCHS=${UNLABELLED_EPOCHS:-2} # of masking and prot_interface, which have ten times the items
-STEPS=${STEPS:-}                 # largest number of steps of a run (empty: no limit)
-CROP=${CROP:-100}                # blocks of an item
+FOLDS=${FOLDS:-3}                # of ppi_affinity: each complex is tested once, its group unseen in training
+TEST_FRACTION=${TEST_FRACTION:-0.2} # of the other tasks with labels, whole groups
+PPI_EPOCHS=${PPI_EPOCHS:-4} PL_EPOCHS=${PL_EPOCHS:-3} TYPE_EPOCHS=${TYPE_EPOCHS:-10} BOUND_EPOCHS=${BOUND_EPOCHS:-3}
+MASKING_STEPS=${MASKING_STEPS:-150} PAIR_STEPS=${PAIR_STEPS:-80} # within one epoch
+CROP=${CROP:-64}                 # blocks of an item
 BUDGET=${BUDGET:-400}            # blocks of a batch
 PAIRS=${PAIRS:-16}               # pairs of a step of prot_interface
+STEPS=${STEPS:-}                 # largest number of steps of any run (empty: no limit)
 LR=${LR:-1e-3}
 DEVICES=${DEVICES:-"-1 -1"}      # one run at a time on each: two CPU processes; 0 for one GPU
 JOBS=${JOBS:-2}                  # processes that read structures
@@ -37,6 +39,7 @@ read -r -a seeds <<<"$SEEDS"
 read -r -a devices <<<"$DEVICES"
 read -r -a sizes <<<"${SIZES//$'\n'/ }"
 read -r -a tables <<<"$TABLES"
+read -r -a models <<<"$MODELS"
 mkdir -p "$OUT/shards" "$OUT/splits" "$OUT/tables"
 
 log() { echo "[$(date +%H:%M:%S)] $*"; }
@@ -60,12 +63,13 @@ pockets() { # shards of labelled pockets: type or bound
         --task "$kind" --out_path "$OUT/shards/pocket_$kind" --every "$EVERY" "${rare[@]}"
 }
 
-folds() { # folds of whole groups
-    local name=$1
+split() { # folds of whole groups, or with 1 a single split of them
+    local name=$1 number=$2 how=(--folds "$2" --valid_fraction 0.15)
     [[ -f "$OUT/splits/$name/split.csv" ]] && return
-    log "folds of $name"
-    "$PYTHON" scripts/split_data.py "$OUT/shards/$name" --split group --folds "$FOLDS" --valid_fraction 0.15 --seed 42 \
-        --no_similarity --out_path "$OUT/splits/$name"
+    log "split of $name"
+    [[ $number == 1 ]] && how=(--valid_fraction 0.1 --test_fraction "$TEST_FRACTION")
+    "$PYTHON" scripts/split_data.py "$OUT/shards/$name" --split group "${how[@]}" --seed 42 --no_similarity \
+        --out_path "$OUT/splits/$name"
 }
 
 held_out() { # the families that the checkpoint was not pretrained on are the test set
@@ -83,7 +87,7 @@ compare() { # table, task, split, epochs, options of train.py for this task
     local table=$1 task=$2 split="$OUT/splits/$3" epochs=$4
     shift 4
     local place="$OUT/tables/$table" baselines=() steps=()
-    [[ -n $STEPS ]] && steps=(--max_steps "$STEPS")
+    [[ -n $STEPS ]] && steps=(--max_steps "$STEPS") # given last, so that it counts
     [[ $task == regression || $task == *classifier ]] && baselines=(--checkpoint "$CHECKPOINT")
     [[ $table == ppi_affinity ]] && baselines+=(--subset prodigy_)
     if [[ ! -f "$place/baselines/baselines.json" ]]; then
@@ -92,41 +96,45 @@ compare() { # table, task, split, epochs, options of train.py for this task
             "${baselines[@]}"
     fi
     local start
-    for start in scratch pretrained; do
+    for start in "${models[@]}"; do
         log "$table, $start"
         local given=("${sizes[@]}")
         [[ $start == pretrained ]] && given=(--pretrain_ckpt "$CHECKPOINT")
         "$PYTHON" scripts/cross_validate.py "$split" --out_path "$place/$start" --seeds "${seeds[@]}" \
             --devices "${devices[@]}" --resample groups --bootstrap "$BOOTSTRAP" -- --task "$task" "${given[@]}" \
             --max_epoch "$epochs" --lr "$LR" --max_n_vertex_per_item "$CROP" --shuffle --grad_clip 1 \
-            --no_progress --no_use_tensorboard --bootstrap 0 "${steps[@]}" "$@"
+            --no_progress --no_use_tensorboard --bootstrap 0 "$@" "${steps[@]}"
     done
 }
 
 for table in "${tables[@]}"; do
     case $table in
-        ppi_affinity | pl_affinity)
-            structures "$table" && folds "$table"
-            compare "$table" regression "$table" "$EPOCHS" --max_n_vertex_per_gpu "$BUDGET" --monitor rmse
+        ppi_affinity)
+            structures "$table" && split "$table" "$FOLDS"
+            compare "$table" regression "$table" "$PPI_EPOCHS" --max_n_vertex_per_gpu "$BUDGET" --monitor rmse
+            ;;
+        pl_affinity)
+            structures "$table" && split "$table" 1
+            compare "$table" regression "$table" "$PL_EPOCHS" --max_n_vertex_per_gpu "$BUDGET" --monitor rmse
             ;;
         pocket_type)
-            pockets type && folds "$table"
-            compare "$table" multiclass_classifier "$table" "$EPOCHS" --max_n_vertex_per_gpu "$BUDGET" \
+            pockets type && split "$table" 1
+            compare "$table" multiclass_classifier "$table" "$TYPE_EPOCHS" --max_n_vertex_per_gpu "$BUDGET" \
                 --monitor balanced_accuracy --class_weights balanced
             ;;
         pocket_bound)
-            pockets bound && folds "$table"
-            compare "$table" binary_classifier "$table" "$EPOCHS" --max_n_vertex_per_gpu "$BUDGET" --monitor auroc
+            pockets bound && split "$table" 1
+            compare "$table" binary_classifier "$table" "$BOUND_EPOCHS" --max_n_vertex_per_gpu "$BUDGET" --monitor auroc
             ;;
         masking)
             structures pretrain && held_out
-            compare "$table" masking pretrain "$UNLABELLED_EPOCHS" --max_n_vertex_per_gpu "$BUDGET" \
-                --mask_proportion 0.15 --monitor loss
+            compare "$table" masking pretrain 1 --max_n_vertex_per_gpu "$BUDGET" --mask_proportion 0.15 \
+                --monitor loss --max_steps "$MASKING_STEPS"
             ;;
         prot_interface)
             structures pretrain && held_out
-            compare "$table" prot_interface pretrain "$UNLABELLED_EPOCHS" --batch_size "$PAIRS" \
-                --monitor mean_reciprocal_rank
+            compare "$table" prot_interface pretrain 1 --batch_size "$PAIRS" --monitor mean_reciprocal_rank \
+                --max_steps "$PAIR_STEPS"
             ;;
         *)
             echo "reproduce_results: unknown table $table" >&2
