@@ -2,9 +2,11 @@
 
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
-from models.layers.aggregate import AggregateThenProject, Part
+from models.layers.aggregate import AggregateThenProject, Fixed
+from models.layers.chunks import Part
 from models.layers.irreps import FeatureSpace
 from models.layers.mlp import two_layers
 from models.layers.norm import EquivariantNorm
@@ -35,6 +37,7 @@ class Convolution(nn.Module):
         super().__init__()
         self.paths = TensorProductPaths(space_in, filters, space_out)
         self.parts, self.dropout = parts, dropout
+        self.products: torch.dtype | None = None
         width = sum(size for _, size in parts)
         self.fc = two_layers(width, width, self.paths.weight_numel, dropout)
         self.norm_layer = EquivariantNorm(space_out)
@@ -59,8 +62,9 @@ class Convolution(nn.Module):
         keep = None
         if self.dropout and self.training:
             keep = x.new_empty(len(attributes), len(first.bias)).bernoulli_(1 - self.dropout).div_(1 - self.dropout)
+        order = tuple(name for name, _ in self.parts)
         mean: Tensor = AggregateThenProject.apply(
-            *(self.paths, slots, tuple(name for name, _ in self.parts), x, filters, attributes),
+            *(Fixed(self.paths, slots, order, self.products or x.dtype), x, filters, attributes),
             x.new_zeros(slots.n_receivers, 0) if receiver is None else receiver,
             x.new_zeros(len(x), 0) if sender is None else sender,
             *(first.weight, first.bias, second.weight, second.bias, keep),

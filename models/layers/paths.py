@@ -87,6 +87,12 @@ class TensorProductPaths:
                 table[offsets[f] : offsets[f] + 2 * l2 + 1, rows] = wigner_3j(l1, l2, l3).permute(1, 2, 0)
         return table
 
+    def covers(self, degree: int) -> bool:
+        """Whether every coupled feature of a degree has a path, so that gradients need no zeros between."""
+        rows = self.rows[degree] * self.space_in.groups[degree].channels
+        sizes = [(p.rows.stop - p.rows.start) * p.size for pieces in self.pieces for p in pieces if p.l == degree]
+        return sum(sizes) == rows
+
     def tables(self, like: Tensor) -> dict[int, Tensor]:
         """Degree -> [filter width, rows * (2 l1 + 1)], in the precision and on the device of `like`."""
         key = (like.dtype, like.device)

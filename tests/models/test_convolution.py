@@ -4,7 +4,7 @@ import pytest
 import torch
 from e3nn_oracle import from_e3nn, plain_convolution, to_e3nn
 
-from models.layers import aggregate
+from models.layers import torch_kernel
 from models.layers.convolution import Convolution
 from models.layers.harmonics import EDGE_FILTER, AxisFilter, spherical_harmonics
 from models.layers.irreps import Block, FeatureSpace, space_of_layer
@@ -116,7 +116,7 @@ def test_chunk_size_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     layer, receiver, sender, values = problem(space_of_layer(HIDDEN, 3), EDGE_FILTER, space_of_layer(HIDDEN, 4))
     whole = ours(layer, receiver, sender, values)
     gradient = torch.autograd.grad(whole.square().sum(), values["x"])[0]
-    monkeypatch.setitem(aggregate.CHUNK_BYTES, "cpu", 1)
+    monkeypatch.setitem(torch_kernel.CHUNK_BYTES, "cpu", 1)
     parts = ours(layer, receiver, sender, values)
     torch.testing.assert_close(parts, whole)
     torch.testing.assert_close(torch.autograd.grad(parts.square().sum(), values["x"])[0], gradient)
