@@ -145,6 +145,8 @@ class EncoderOptions:
     """Neighbours of a torsion bond: the nearest, or the first by atom index as in the published program."""
     conv: Conv = "full"
     """Convolution of the encoder; channelwise is lighter, and not compatible with published weights (docs/model.md)."""
+    projection: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the large products of conv: full; bfloat16 is for training from scratch (docs/model.md)."""
     kernels: Kernels = "torch"
     """Library for the products of conv: channelwise; checked when first used, never part of a checkpoint."""
 

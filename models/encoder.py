@@ -76,7 +76,8 @@ def make_convolution(
     """
     if config.conv == "channelwise":
         return ChannelwiseConvolution(into, EDGE_FILTER, out, parts, config.dropout, config.kernels)
-    return Convolution(into, EDGE_FILTER, out, parts, config.dropout)
+    products = torch.bfloat16 if config.projection == "bfloat16" else None
+    return Convolution(into, EDGE_FILTER, out, parts, config.dropout, products)
 
 
 def widened(x: Tensor, before: FeatureSpace, after: FeatureSpace) -> Tensor:

@@ -24,6 +24,7 @@ class Convolution(nn.Module):
         space_in, filters, space_out: what the tensor product couples.
         parts: of the weight network's input, in the order of the published weights.
         dropout: between the two layers of the weight network.
+        products: precision of the large products; that of the features when left out.
     """
 
     def __init__(
@@ -33,11 +34,11 @@ class Convolution(nn.Module):
         space_out: FeatureSpace,
         parts: Parts,
         dropout: float = 0.0,
+        products: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.paths = TensorProductPaths(space_in, filters, space_out)
-        self.parts, self.dropout = parts, dropout
-        self.products: torch.dtype | None = None
+        self.parts, self.dropout, self.products = parts, dropout, products
         width = sum(size for _, size in parts)
         self.fc = two_layers(width, width, self.paths.weight_numel, dropout)
         self.norm_layer = EquivariantNorm(space_out)

@@ -61,17 +61,20 @@ class NativeWeights:
         for degree, rows in paths.rows.items():
             starts[degree] = n_couplings
             n_couplings += rows * (2 * degree + 1)
-        pieces, outputs, offset = [], [], 0
+        pieces: list[native.Piece] = []
+        outputs: list[native.Output] = []
+        offset = 0
         for number, (block, size) in enumerate(zip(space.blocks, self._sizes(), strict=True)):
             group = space.groups[block.l]
             first = group.start + space.channel_starts[number]
             taken = (len(pieces), len(paths.pieces[number]))
-            outputs.append((block.dim, block.channels, padded(block.channels), first, group.channels, *taken, offset))
+            sizes = (block.dim, block.channels, padded(block.channels))
+            outputs.append(native.Output(*sizes, first, group.channels, *taken, offset))
             offset += size
             for p in paths.pieces[number]:
                 source, dim = paths.space_in.groups[p.l], 2 * p.l + 1
                 place = (source.start, source.channels, p.channels.start, p.size)
-                pieces.append((dim, *place, starts[p.l] + p.rows.start * dim))
+                pieces.append(native.Piece(dim, *place, starts[p.l] + p.rows.start * dim))
         self._held = ((native.Output * len(outputs))(*outputs), (native.Piece * len(pieces))(*pieces))
         return native.Plan(
             *(len(outputs), paths.space_in.width, space.width, n_couplings, self.hidden, self.padded_hidden),

@@ -51,5 +51,6 @@ def _pool(size: int) -> ThreadPoolExecutor:
 
 
 def _work_alone(ready: threading.Barrier) -> None:
+    torch.get_num_threads()  # a thread takes the common number when it first asks: not after the next line
     torch.set_num_threads(1)
     ready.wait()

@@ -1,0 +1,179 @@
+"""The compiled sums of the convolution are those of torch; without a compiler torch does the work and says so."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.layers import native, native_kernel
+from models.layers.convolution import Convolution
+from models.layers.harmonics import EDGE_FILTER, AxisFilter
+from models.layers.irreps import Block, FeatureSpace, space_of_layer
+from models.layers.slots import slots_from_edges
+
+HIDDEN, EDGE = 8, 6
+PARTS = (("edge", EDGE), ("receiver", HIDDEN), ("sender", HIDDEN))
+SPACES = [
+    pytest.param(space_of_layer(HIDDEN, n), EDGE_FILTER, space_of_layer(HIDDEN, n + 1), id=f"layer {n}")
+    for n in range(4)
+] + [
+    pytest.param(space_of_layer(HIDDEN, 3), EDGE_FILTER, FeatureSpace((Block(2, 1, -1), Block(2, 1, 1))), id="segment"),
+    pytest.param(
+        space_of_layer(HIDDEN, 3),
+        AxisFilter.irreps,
+        FeatureSpace((Block(HIDDEN, 0, -1), Block(HIDDEN, 0, 1))),
+        id="torsion",
+    ),
+]
+
+
+@pytest.fixture
+def compiled() -> None:
+    if native.library() is None:
+        pytest.skip("there is no C compiler")
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """A cache folder of its own, and a new look for the compiler before and after."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("LIGARE_NATIVE", raising=False)
+    native.library.cache_clear()
+    yield tmp_path
+    native.library.cache_clear()
+
+
+def problem(space_in, filters, space_out, n=23, seed=0):
+    """A convolution and inputs whose receivers have 0 to 40 edges."""
+    g = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    layer = Convolution(space_in, filters, space_out, PARTS)
+    degree = torch.randint(0, 6, (n,), generator=g)
+    degree[3], degree[4] = 40, 17
+    receiver = torch.arange(n).repeat_interleave(degree)
+    slots = slots_from_edges(receiver, torch.randint(0, n, receiver.shape, generator=g), n)
+    width, edges = sum(2 * l + 1 for l, _ in filters), len(slots.sender)
+    shapes = [(n, space_in.width), (edges, width), (edges, EDGE), (n, HIDDEN), (n, HIDDEN)]
+    x, harmonics, attributes, at, of = (torch.randn(*shape, generator=g).requires_grad_() for shape in shapes)
+    return layer, slots, [x, harmonics, attributes, at, of]
+
+
+def results(layer: Convolution, slots, values: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Output and all gradients."""
+    torch.manual_seed(5)
+    x, *others = values
+    out = layer(x, slots, *others)
+    probe = torch.randn(out.shape, generator=torch.Generator().manual_seed(1))
+    wanted = [*values, *(p for p in layer.parameters() if p.requires_grad)]
+    return [out, *torch.autograd.grad((out * probe).sum(), wanted)]
+
+
+def by_torch(monkeypatch: pytest.MonkeyPatch, *problem) -> list[torch.Tensor]:
+    with monkeypatch.context() as patch:
+        patch.setattr(native, "library", lambda: None)
+        return results(*problem)
+
+
+def assert_close(found: list[torch.Tensor], wanted: list[torch.Tensor], relative: float = 2e-6) -> None:
+    for mine, theirs in zip(found, wanted, strict=True):
+        assert (mine - theirs).norm() <= relative * theirs.norm() + 1e-9
+
+
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize(("space_in", "filters", "space_out"), SPACES)
+def test_outputs_and_gradients_are_those_of_torch(monkeypatch, space_in, filters, space_out) -> None:
+    work = problem(space_in, filters, space_out)
+    assert_close(results(*work), by_torch(monkeypatch, *work))
+
+
+@pytest.mark.usefixtures("compiled")
+def test_dropout_masks_are_those_of_torch(monkeypatch) -> None:
+    layer, slots, values = problem(space_of_layer(HIDDEN, 1), EDGE_FILTER, space_of_layer(HIDDEN, 2))
+    layer.dropout = 0.3
+    assert_close(results(layer, slots, values), by_torch(monkeypatch, layer, slots, values))
+
+
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize(("block", "edges"), [(1, 1), (3, 64), (64, 100000)])
+def test_sizes_of_blocks_and_chunks_do_not_matter(monkeypatch, block: int, edges: int) -> None:
+    work = problem(space_of_layer(HIDDEN, 3), EDGE_FILTER, space_of_layer(HIDDEN, 4))
+    wanted = results(*work)
+    monkeypatch.setattr(native_kernel, "BLOCK", block)
+    monkeypatch.setattr(native_kernel, "CHUNK_EDGES", edges)
+    assert_close(results(*work), wanted)
+
+
+@pytest.mark.parametrize("kernel", ["native", "torch"])
+def test_threads_share_the_work_and_repeat_it_exactly(monkeypatch, kernel: str) -> None:
+    if kernel == "torch":
+        monkeypatch.setattr(native, "library", lambda: None)
+    elif native.library() is None:
+        pytest.skip("there is no C compiler")
+    work = problem(space_of_layer(HIDDEN, 3), EDGE_FILTER, space_of_layer(HIDDEN, 4))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = results(*work)
+        torch.set_num_threads(3)
+        together, again = results(*work), results(*work)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert_close(together, alone)
+    assert all(torch.equal(one, other) for one, other in zip(together, again, strict=True))
+
+
+def test_frozen_weights_get_no_gradient_and_the_rest_keeps_its_own() -> None:
+    layer, slots, values = problem(space_of_layer(HIDDEN, 1), EDGE_FILTER, space_of_layer(HIDDEN, 2))
+    whole = results(layer, slots, values)
+    layer.fc.requires_grad_(False)
+    layer(values[0], slots, *values[1:]).sum().backward()
+    assert layer.fc[3].weight.grad is None
+    assert_close(results(layer, slots, values)[:6], whole[:6])
+
+
+def test_bfloat16_products_stay_near_float32() -> None:
+    layer, slots, values = problem(space_of_layer(HIDDEN, 3), EDGE_FILTER, space_of_layer(HIDDEN, 4))
+    exact = results(layer, slots, values)
+    layer.products = torch.bfloat16
+    rounded = results(layer, slots, values)
+    assert all(r.dtype == torch.float32 for r in rounded)
+    assert_close(rounded, exact, relative=3e-2)
+    assert not torch.equal(rounded[0], exact[0])
+
+
+@pytest.mark.parametrize(("name", "reason"), [("no-such-compiler", "no C compiler"), ("false", "failed")])
+def test_without_a_compiler_torch_does_the_work_and_a_warning_says_so(monkeypatch, fresh, name, reason) -> None:
+    monkeypatch.setenv("CC", name)
+    work = problem(space_of_layer(HIDDEN, 0), EDGE_FILTER, space_of_layer(HIDDEN, 1))
+    with pytest.warns(RuntimeWarning, match=reason):
+        found = results(*work)
+    assert native.library() is None
+    assert_close(found, by_torch(monkeypatch, *work), relative=0)
+
+
+def test_the_compiled_form_can_be_turned_off_without_a_warning(monkeypatch, fresh, recwarn) -> None:
+    monkeypatch.setenv("LIGARE_NATIVE", "0")
+    assert native.library() is None
+    assert not recwarn
+
+
+@pytest.mark.usefixtures("compiled")
+def test_it_is_compiled_once_and_kept(fresh: Path) -> None:
+    assert native.library() is not None
+    made = list((fresh / "ligare").glob("*.so"))
+    assert len(made) == 1
+    stamp = made[0].stat().st_mtime_ns
+    native.library.cache_clear()
+    assert native.library() is not None
+    assert made[0].stat().st_mtime_ns == stamp
+
+
+@pytest.mark.usefixtures("compiled")
+def test_a_folder_that_others_can_write_to_is_not_trusted(fresh: Path) -> None:
+    shared = fresh / "ligare"
+    shared.mkdir()
+    os.chmod(shared, 0o777)
+    assert native.library() is not None
+    assert not list(shared.iterdir())
