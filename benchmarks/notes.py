@@ -15,8 +15,8 @@ minimum in brackets; memory is the peak of the whole process. The last columns s
 slowest against the fastest repetition, and the median before the plain run against that after it."""
 
 VARIANT_NOTE = """\
-`bfloat16`: the projection product in that precision (`--projection bfloat16`). `channelwise`: another convolution, not
-weight-compatible (`--conv channelwise`)."""
+`bfloat16`: the large products in that precision (`--projection bfloat16`), which torch does, not the compiled form.
+`channelwise`: another convolution, not weight-compatible (`--conv channelwise`)."""
 
 REFERENCE_NOTE = "The public reference, measured on two cores of a machine of the same kind (not in this run):"
 
@@ -35,9 +35,10 @@ The plain way (`benchmarks/plain_structures.py`) reads with Biopython, loops ove
 all pairs of atoms; it gives the same blocks and atoms. The best of three runs in turn on each file."""
 
 PROFILE_NOTE = """\
-A training step at {blocks} blocks, float32, by the own time of operations (torch profiler; its overhead is spread over
-all rows). Chunks are of the same size in larger batches. The first two rows are the two products of
-`models/layers/aggregate.py` in all convolutions, those of the heads included."""
+A training step at {blocks} blocks, float32, on one thread, by the own time of operations (torch profiler; its overhead
+is spread over all rows). Chunks are of the same size in larger batches. The compiled sums are those of
+`models/layers/native` in all convolutions, those of the heads included; without a C compiler the next two rows hold
+them."""
 
 DEVICE_NOTE = """\
 Memory is the peak of tensors. GB/s counts the bytes that operations take and give, as if none were in a cache."""

@@ -2,7 +2,8 @@
 
 The profiler of torch gives the own time of every operation and the sizes of its inputs. Ranges put around the parts of
 the model tell where an operation belongs; an operation of the backward pass belongs where the forward operation with
-its sequence number did. The products of a convolution are told apart by their sizes.
+its sequence number did. The compiled sums of a convolution are one range; where torch does them, its products are told
+apart by their sizes.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,12 +19,14 @@ from benchmarks.clock import Clock
 from models.heads import NoiseHeads
 from models.layers.attention import AttentionPooling, BlockAttention
 from models.layers.convolution import Convolution
+from models.layers.native_kernel import NativeKernel
 
 RANGE = "part: "
+COMPILED = "compiled sums (couplings, both products)"
 AGGREGATE, PROJECT, COUPLE, NETWORK = "aggregate product", "project product", "couplings", "weight network"
 OF_CONVOLUTION = "convolutions, rest (gathers, copies, program)"
 EDGES, ATTENTION, HEADS, REST = "edges", "attention", "heads", "rest"
-ORDER = (AGGREGATE, PROJECT, COUPLE, NETWORK, OF_CONVOLUTION, EDGES, ATTENTION, HEADS, REST)
+ORDER = (COMPILED, AGGREGATE, PROJECT, COUPLE, NETWORK, OF_CONVOLUTION, EDGES, ATTENTION, HEADS, REST)
 PRODUCTS = ("mm", "addmm", "bmm", "baddbmm")
 SMALL = 5  # components of the largest degree
 
@@ -56,6 +59,8 @@ def labelled(net: nn.Module) -> Iterator[None]:
         for name, module in net.named_children():
             if name.endswith("_ffn"):
                 stack.enter_context(patch.object(module, "forward", ranged(HEADS, module.forward)))
+        for name in ("forward", "backward"):
+            stack.enter_context(patch.object(NativeKernel, name, ranged(COMPILED, getattr(NativeKernel, name))))
         for name in ("read_graph", "neighbour_edges"):
             work = getattr(models.backbone, name)
             stack.enter_context(patch.object(models.backbone, name, ranged(EDGES, work)))

@@ -158,6 +158,7 @@ def profile_table(result: Result) -> str:
     rows = [
         [name, f"{100 * seconds / total:.1f} %", f"{figure(median(result) * seconds / total)} s"]
         for name, seconds in result["groups"].items()
+        if seconds
     ]
     return table(["work", "share", "of a step"], rows)
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from configs.schema import EncoderOptions, NoiseOptions, RunConfig, from_flat, option_types
+from configs.schema import EncoderOptions, NoiseOptions, RunConfig, from_flat
 from data.collate import collate_items
 from data.crop import crop
 from data.dataset import InterfaceDataset
@@ -39,11 +39,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
 SPACING = 12.0  # Å between the interfaces that a large one is made of
 
 Batch = dict[str, Any]
-
-
-def is_available(variant: str) -> bool:
-    """Whether the options of a variant exist."""
-    return VARIANTS[variant].keys() <= option_types()["encoder"].keys()
 
 
 def published_run(variant: str = "float32", **changes: Any) -> RunConfig:

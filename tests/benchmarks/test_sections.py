@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,8 @@ def test_out_of_memory_of_ours_still_gives_a_document() -> None:
 
 
 def test_the_profile_tells_the_bound() -> None:
-    text = sections.profile_section(fake([]), PLAN, PEAKS)
-    assert "1 s at the float32 peak, 0.25 s at the bfloat16 peak" in text
+    text = sections.profile_section(fake([]), replace(PLAN, threads=1), PEAKS)
+    assert "1 s at the float32 peak of one core, 0.25 s at the bfloat16 peak of one core" in text
     assert "61 % of the peak is reached" in text
 
 
