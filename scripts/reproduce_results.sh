@@ -18,8 +18,8 @@ MODELS=${MODELS-"scratch pretrained"} # empty: stop at the trivial predictors
 SEEDS=${SEEDS:-"1 2 3"}
 FOLDS=${FOLDS:-3}                # of ppi_affinity: each complex is tested once, its group unseen in training
 TEST_FRACTION=${TEST_FRACTION:-0.2} # of the other tasks with labels, whole groups
-PPI_EPOCHS=${PPI_EPOCHS:-4} PL_EPOCHS=${PL_EPOCHS:-3} TYPE_EPOCHS=${TYPE_EPOCHS:-10} BOUND_EPOCHS=${BOUND_EPOCHS:-3}
-MASKING_STEPS=${MASKING_STEPS:-150} PAIR_STEPS=${PAIR_STEPS:-80} # within one epoch
+PPI_EPOCHS=${PPI_EPOCHS:-3} PL_EPOCHS=${PL_EPOCHS:-2} TYPE_EPOCHS=${TYPE_EPOCHS:-8} BOUND_EPOCHS=${BOUND_EPOCHS:-2}
+MASKING_STEPS=${MASKING_STEPS:-120} PAIR_STEPS=${PAIR_STEPS:-60} # within one epoch
 CROP=${CROP:-64}                 # blocks of an item
 BUDGET=${BUDGET:-400}            # blocks of a batch
 PAIRS=${PAIRS:-16}               # pairs of a step of prot_interface
