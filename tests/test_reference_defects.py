@@ -18,6 +18,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import models.graph
+import models.layers.chunks
+import models.layers.native
 import train
 from configs.cli import parse
 from configs.schema import RunConfig, from_flat
@@ -227,6 +229,8 @@ class Asked(TorchDispatchMode):
 def test_22_a_step_never_asks_the_device_for_numbers(padding: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models.graph, "on_host", lambda _: False)  # go the way of batches that lie on a GPU
     monkeypatch.setattr(models.graph, "batch_sizes", None)
+    monkeypatch.setattr(models.layers.chunks, "sum_again", lambda _: False)
+    monkeypatch.setattr(models.layers.native, "library", lambda: None)
     run = run_of(atom_noise=0.1, modality_embedding=True, padding=padding)
     transform = PretrainTransform(run.noise)
     batch = collate_items([transform(make_item(seed), np.random.default_rng(seed)) for seed in range(3)])

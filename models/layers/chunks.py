@@ -104,7 +104,7 @@ class HiddenLayer:
         again in double precision, so that they get the slope of exact arithmetic as far as their inputs are exact.
         """
         slope = (before > 0).to(before.dtype)
-        if before.device.type == "cpu" and before.dtype == torch.float32:
+        if sum_again(before):
             edge, unit = (before.abs() < DOUBTFUL).nonzero(as_tuple=True)
             exact = (known[edge].double() * self.inputs.first[unit].double()).sum(1) + self.inputs.first_bias[unit]
             slope[edge, unit] = (exact > 0).to(before.dtype)
@@ -113,6 +113,11 @@ class HiddenLayer:
         if self.slots.filled is not None:
             slope.mul_(self.slots.filled[chunk.edges, None])
         return slope
+
+
+def sum_again(before: Tensor) -> bool:
+    """Whether doubtful units are worth a second sum: a GPU would have to wait for their number."""
+    return before.device.type == "cpu" and before.dtype == torch.float32
 
 
 class HiddenGradients:

@@ -128,7 +128,7 @@ def test_the_report_tells_what_was_loaded_and_what_trains(tmp_path: Path) -> Non
         ({"partial_finetune": True, "weight_decay": 0.1, "ema_decay": 0.9}, {"energy_ffn"}),
         ({"partial_finetune": True, "accumulate": 2}, {"energy_ffn"}),
     ],
-    ids=str,
+    ids=[f"trains {n}" for n in range(6)],
 )
 def test_what_is_frozen_stays_to_the_last_bit(tmp_path: Path, options: dict, trains: set[str]) -> None:
     trainer = staged_trainer(tmp_path, **options)
