@@ -25,6 +25,7 @@ from models import create_model
 from trainers import TrainConfig, Trainer, create_trainer
 from trainers.distributed import choose_device, from_main, is_main, process_group, rank, say, world_size
 from trainers.finetune import prepare_finetune
+from trainers.preemption import CONTINUES, heeding_signals
 from trainers.report import final_report
 from trainers.rng import seed_everything
 from trainers.start import adopt, check_sizes, encoder_options, source_of, start_from
@@ -33,12 +34,12 @@ from trainers.training_state import TrainingState, find_restart, read_state
 __all__ = ["create_trainer", "main", "train"]
 
 
-@command("train", interrupted="interrupted; the same command with --restart auto continues")
+@command("train", interrupted=f"interrupted; {CONTINUES}")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     run = parse(argv)
     check_required(run)
-    with process_group(choose_device(run.gpus, run.local_rank)):
+    with heeding_signals(), process_group(choose_device(run.gpus, run.local_rank)):
         train(run, given_options(argv))
     return 0
 

@@ -47,3 +47,7 @@ class CheckpointError(LigareError):
 
 class ConfigError(LigareError, ValueError):
     """An option with a value that makes no sense, or an unknown option."""
+
+
+class Preempted(Exception):
+    """Nobody's fault: a signal asked the program to stop, and it did so in order; the same command continues."""

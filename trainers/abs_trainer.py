@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from configs.errors import ConfigError
+from configs.errors import ConfigError, Preempted
 from trainers import distributed, resume
 from trainers.batches import item_ids, iterate, start_epoch
 from trainers.callbacks import Callback, default_callbacks
@@ -20,6 +20,7 @@ from trainers.finetune import to_store, train_mode
 from trainers.gradient_step import StepModule, distribute, joint_loss, without_sync
 from trainers.metrics import Meter, weigh
 from trainers.monitor import choose_monitor
+from trainers.preemption import stopped, told_to_stop
 from trainers.run_folder import LineLog, choose_run_folder, prepare_run_folder, recorded_facts
 from trainers.task import Task
 from trainers.train_config import TrainConfig
@@ -67,7 +68,7 @@ class Trainer(Task):
             self.monitor.check(self.metric_names())
         self.best_valid_metric = self.monitor.worst
         self.best_epoch: int | None = None
-        self.out_of_time = False
+        self.out_of_time = self.told_to_stop = False
         self.history: list[dict[str, Any]] = []
         self.last_gradient_norm, self.last_lr = 0.0, config.lr
         self.epoch_meter, self.window_meter = Meter(), Meter()
@@ -108,7 +109,7 @@ class Trainer(Task):
         if self.resume_state is None or self.resume_state.further:
             self._save_state()
         try:
-            while self.epoch < self.max_epoch and not self.finished:
+            while self.epoch < self.max_epoch and (self.batch or not self.finished):  # an epoch begun gets its end
                 self.event("on_epoch_start")
                 trained = self._train_epoch(self.device)
                 self._finish_epoch(trained, self._valid_epoch(self.device))
@@ -127,7 +128,7 @@ class Trainer(Task):
         train_mode(self.model)
         total = start_epoch(self.train_loader, self.epoch, self.batch)
         group: list[Any] = []
-        for batch in iterate(self.train_loader, self.batch):
+        for batch in () if self.finished else iterate(self.train_loader, self.batch):
             group.append(batch)
             self.batch += 1
             if len(group) < self.config.accumulate and self.batch < total:
@@ -138,8 +139,9 @@ class Trainer(Task):
                 self._after_step()
             if self.finished:
                 break
-        if self.scheduler is not None and self.scheduler_frequency == "epoch":
-            self.scheduler.step()
+            if self.told_to_stop:
+                self._save_state()
+                raise stopped(f"the state is stored in {self.save_dir}")
         return self.epoch_meter.means()
 
     def _step(self, group: list[Any], device: torch.device) -> bool:
@@ -168,7 +170,9 @@ class Trainer(Task):
         with without_sync(self._step_module, self.config.accumulate), self.autocast():
             loss, box = self._step_module(batch, number)
         bad = not bool(torch.isfinite(loss))
-        joint, any_bad = joint_loss(loss, bad, self.loss_terms(box.output), counts)
+        joint, flags = joint_loss(loss, (bad, told_to_stop()), self.loss_terms(box.output), counts)
+        any_bad, told = flags
+        self.told_to_stop |= told
         if any_bad:
             self._note_skip([batch], number, "loss", bad)
             return None
@@ -234,7 +238,11 @@ class Trainer(Task):
         last = self.epoch + 1 >= self.max_epoch or self.finished
         if self.valid_loader is None or (not last and (self.epoch + 1) % self.config.valid_every):
             return None
-        return self.evaluate(self.valid_loader)
+        try:
+            return self.evaluate(self.valid_loader)
+        except Preempted:  # between the last step of the epoch and its end
+            self._save_state()
+            raise
 
     def evaluate(self, loader: Any, prefix: str = "") -> dict[str, float]:
         """Mean loss parts and metrics of all items of a loader over all ranks."""
@@ -244,6 +252,8 @@ class Trainer(Task):
 
     def _finish_epoch(self, trained: dict[str, float], valid: dict[str, float] | None) -> None:
         """Judge the epoch, store checkpoint, history and state, and move on to the next. The same on all ranks."""
+        if self.scheduler is not None and self.scheduler_frequency == "epoch":
+            self.scheduler.step()
         if valid is not None:
             self.event("on_validation", valid)
         metric = None if valid is None else self.monitor.of(valid)

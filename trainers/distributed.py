@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from configs.errors import ConfigError
+from configs.errors import ConfigError, Preempted
 
 T = TypeVar("T")
 
@@ -74,6 +74,9 @@ def process_group(device: torch.device) -> Iterator[None]:
     try:
         yield
         dist.barrier()  # no rank leaves while another still talks to it
+    except Preempted:  # raised on all ranks
+        dist.barrier()
+        raise
     finally:
         gc.collect()  # a wrapped model in a reference cycle would keep the group's threads until the process ends
         dist.destroy_process_group()

@@ -1,7 +1,7 @@
 """One forward pass on all ranks: the loss whose averaged gradient is that of the ranks' joint batch."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -49,28 +49,29 @@ def distribute(module: nn.Module, device: torch.device, find_unused_parameters: 
 
 
 def joint_loss(
-    loss: Tensor, bad: bool, terms: Mapping[str, Tensor], counts: Mapping[str, tuple[float, float]]
-) -> tuple[Tensor, bool]:
-    """The loss to go backward from, and whether any rank has a bad one. A collective call.
+    loss: Tensor, flags: Sequence[bool], terms: Mapping[str, Tensor], counts: Mapping[str, tuple[float, float]]
+) -> tuple[Tensor, list[bool]]:
+    """The loss to go backward from, and whether each flag is up on any rank. A collective call, and the only one.
 
     With term t_r and counts (m_r, c_r) on each of R ranks, t_r * m_r * R / sum(c) has the joint batch's term as its
     mean over ranks; DistributedDataParallel takes that mean of the gradients.
 
     Args:
-        loss: this rank's loss. bad: whether it is not finite.
+        loss: this rank's loss. flags: what all ranks have to know of each (a loss that is not finite, say).
         terms: differentiable terms that add up to the loss.
         counts: (multiplier, count) of each term and perhaps others (`metrics.Weighted`), the same names on all ranks.
     """
     if world_size() == 1:
-        return loss, bad
+        return loss, list(flags)
     names = sorted(counts)
-    bad_ranks, *totals = sum_over_ranks([float(bad), *(counts[name][1] for name in names)])
+    sums = sum_over_ranks([*map(float, flags), *(counts[name][1] for name in names)])
+    raised, totals = sums[: len(flags)], sums[len(flags) :]
     joint = loss * 0
     for name, term in terms.items():
         total = totals[names.index(name)]
         if total:
             joint = joint + term * (counts[name][0] * world_size() / total)
-    return joint, bad_ranks > 0
+    return joint, [count > 0 for count in raised]
 
 
 def without_sync(module: nn.Module, accumulate: int) -> AbstractContextManager[Any]:
