@@ -21,7 +21,7 @@ from configs.errors import DataError
 from configs.files import atomic_write, read_json
 from configs.options import at_least
 from trainers.pooled import ENSEMBLE, Pooled, read_cross_validation
-from trainers.score_tables import markdown_table, plain_scores
+from trainers.score_tables import markdown_table, plain_scores, scored_as
 
 RESULTS, PREDICTIONS, BASELINES = "results.json", "predictions.csv", "baselines.json"
 
@@ -64,11 +64,11 @@ def table_of(folder: Path, options: argparse.Namespace) -> str:
     tasks, notes = set(), []
     for path in sorted(folder.glob(f"*/{BASELINES}")):
         found = read_json(path)
-        tasks.add(found["task"])
+        tasks.add(scored_as(found["task"]))
         rows += found["rows"]
     for path in sorted(folder.glob(f"*/{RESULTS}")):
         found = read_json(path)
-        tasks.add(found["task"])
+        tasks.add(scored_as(found["task"]))
         rows += list(model_rows(path, found, options))
         if found["failed"]:
             notes.append(f"{path.parent.name}: {len(found['failed'])} runs failed ({', '.join(found['failed'])}).")

@@ -86,13 +86,14 @@ held_out() { # the families that the checkpoint was not pretrained on are the te
 compare() { # table, task, split, epochs, options of train.py for this task
     local table=$1 task=$2 split="$OUT/splits/$3" epochs=$4
     shift 4
-    local place="$OUT/tables/$table" baselines=() steps=()
+    local place="$OUT/tables/$table" predictors=$task baselines=() steps=()
+    [[ $task == PDBBind ]] && predictors=regression
     [[ -n $STEPS ]] && steps=(--max_steps "$STEPS") # given last, so that it counts
-    [[ $task == regression || $task == *classifier ]] && baselines=(--checkpoint "$CHECKPOINT")
+    [[ $predictors == regression || $task == *classifier ]] && baselines=(--checkpoint "$CHECKPOINT")
     [[ $table == ppi_affinity ]] && baselines+=(--subset prodigy_)
     if [[ ! -f "$place/baselines/baselines.json" ]]; then
         log "baselines of $table"
-        "$PYTHON" scripts/baselines.py "$split" --task "$task" --out "$place/baselines" --bootstrap "$BOOTSTRAP" \
+        "$PYTHON" scripts/baselines.py "$split" --task "$predictors" --out "$place/baselines" --bootstrap "$BOOTSTRAP" \
             "${baselines[@]}"
     fi
     local start
@@ -111,11 +112,11 @@ for table in "${tables[@]}"; do
     case $table in
         ppi_affinity)
             structures "$table" && split "$table" "$FOLDS"
-            compare "$table" regression "$table" "$PPI_EPOCHS" --max_n_vertex_per_gpu "$BUDGET" --monitor rmse
+            compare "$table" PDBBind "$table" "$PPI_EPOCHS" --final_lr 1e-4 --max_n_vertex_per_gpu "$BUDGET" --monitor rmse
             ;;
         pl_affinity)
             structures "$table" && split "$table" 1
-            compare "$table" regression "$table" "$PL_EPOCHS" --max_n_vertex_per_gpu "$BUDGET" --monitor rmse
+            compare "$table" PDBBind "$table" "$PL_EPOCHS" --final_lr 1e-4 --max_n_vertex_per_gpu "$BUDGET" --monitor rmse
             ;;
         pocket_type)
             pockets type && split "$table" 1

@@ -16,6 +16,11 @@ SHOWN: dict[str, tuple[str, ...]] = {
 """Scores of a task that its tables show, in this order."""
 
 
+def scored_as(task: str) -> str:
+    """The task whose scores a task's tables show: both kinds of regression have the same."""
+    return "regression" if task == "PDBBind" else task
+
+
 def plain_scores(scores: Mapping[str, Interval]) -> dict[str, list[float | None]]:
     """Name -> [value, low, high], with None for what is not a number."""
     return {name: [None if math.isnan(v) else round(float(v), 6) for v in score] for name, score in scores.items()}

@@ -54,7 +54,7 @@ def test_every_call_is_understood(tmp_path: Path) -> None:
             assert make_pockets.arguments(words).every == 1
         elif script.endswith("collect_results.py"):
             assert collect_results.arguments(words).subset == ["prodigy_"]
-    wanted = ("regression", "multiclass_classifier", "binary_classifier", "masking", "prot_interface")
+    wanted = ("PDBBind", "multiclass_classifier", "binary_classifier", "masking", "prot_interface")
     assert tasks == {task: {True, False} for task in wanted}
 
 
