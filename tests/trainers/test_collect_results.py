@@ -122,11 +122,20 @@ def test_runs_without_predictions_show_their_spread(tmp_path: Path) -> None:
 def test_tasks_of_one_table_must_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(0)
     predictions(tmp_path / "t" / "one", rng)
-    predictions(tmp_path / "t" / "two", rng, "PDBBind")
+    predictions(tmp_path / "t" / "two", rng, "masking")
     assert collect_results.main([str(tmp_path), "--out", str(tmp_path / "t.md"), "--bootstrap", "5"]) == 2
     assert "one task a table" in capsys.readouterr().err
     assert collect_results.main([str(tmp_path / "nothing"), "--out", str(tmp_path / "t.md")]) == 2
     assert not (tmp_path / "t.md").exists()
+
+
+def test_both_kinds_of_regression_stand_in_one_table(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    predictions(tmp_path / "t" / "energies", rng, "PDBBind")
+    predictions(tmp_path / "t" / "numbers", rng)
+    assert collect_results.main([str(tmp_path), "--out", str(tmp_path / "t.md"), "--bootstrap", "5"]) == 0
+    rows = [line for line in (tmp_path / "t.md").read_text().splitlines() if "ensemble" in line]
+    assert [row.split(",")[0] for row in rows] == ["| energies", "| numbers"]
 
 
 def test_intervals_draw_whole_groups() -> None:
