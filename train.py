@@ -77,7 +77,8 @@ def train(run: RunConfig, given: Collection[str] = ()) -> Trainer:
     trainer.facts |= {"seed": run.train.seed, "data": data_fingerprints(run), "vocabulary": vocabulary.fingerprint}
     if is_main() and (loaded is not None or run.finetune.used):
         say(finetuning.table())
-        finetuning.save(trainer.save_dir)
+        if state is None or state.further:
+            finetuning.save(trainer.save_dir)
     trainer.check_test_set(test_loader)
     trainer.train(run.gpus, run.local_rank)
     loaders = {name: one for name, one in (("valid", valid_loader), ("test", test_loader)) if one is not None}

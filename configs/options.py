@@ -335,6 +335,8 @@ class StartOptions:
     """Same as --resume (the published name)."""
     restart: Literal["auto", "never"] = "never"
     """auto: continue the newest valid state in save_dir up to max_epoch."""
+    allow_changes: tuple[str, ...] = ()
+    """Options that may differ from those of the continued run although the result depends on them (all: any option)."""
     resume: str | None = None
     """Continue a named run folder or training state for max_epoch further epochs."""
 

@@ -1,8 +1,10 @@
 """Loaders of training and validation batches from the options of a run."""
 
+import os
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,10 +28,18 @@ Collate = Callable[[Sequence[Item]], Data]
 
 def _start_worker(_: int) -> None:
     """One thread. A signal to all processes of a job is for the training process, which still needs its workers: they
-    end with it, or with a second SIGTERM."""
+    obey SIGTERM from that process only."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    if hasattr(signal, "sigwaitinfo"):  # absent on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with_parent(parent: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)
 
 
 # What makes a batch, where a task needs more than the items as they are.

@@ -22,6 +22,7 @@ from typing import Any
 
 import pandas as pd
 
+from configs.changes import SILENT
 from configs.cli import parse
 from configs.command import command
 from configs.errors import ConfigError, DataError
@@ -44,9 +45,9 @@ from trainers.ensemble import (
 )
 from trainers.processes import Job, run_jobs
 from trainers.report import without_nan
-from trainers.run_folder import FREE_OPTIONS
 
 FILLED_IN = ("train_set", "valid_set", "test_set", "save_dir", "seed", "restart")
+FREE = SILENT | {"gpus", "num_workers", "progress"}  # may differ when the same command is given again
 PLAN = "cross_validation.json"
 
 
@@ -135,7 +136,7 @@ def check_training(training: Sequence[str], folds: dict[str, Path], devices: boo
 def keep_plan(out: Path, run: RunConfig, folds: dict[str, Path]) -> None:
     """Write what is cross-validated; ConfigError when the folder belongs to other options or data."""
     flat = json.loads(json.dumps(run.flat()))  # as it is read back
-    options = {name: value for name, value in flat.items() if name not in {*FREE_OPTIONS, *FILLED_IN}}
+    options = {name: value for name, value in flat.items() if name not in {*FREE, *FILLED_IN}}
     data = {
         f"{name}/{part}": sha256_of(folder / part / MANIFEST)
         for name, folder in folds.items()

@@ -5,6 +5,7 @@
 #   CONFIG=configs/affinity.yaml TRAIN_SET=shards/train VALID_SET=shards/valid SAVE_DIR=runs scripts/launch.sh [options]
 #
 # VALID_SET, TEST_SET: may be left out. PRETRAIN_CKPT: checkpoint to start from, a folder or owner/model.
+# Ends with status 75 when SIGTERM or SIGUSR1 stopped it: the state is stored, the same command continues.
 # GPUS: device numbers (default: all that nvidia-smi lists); -1 for the CPU, then PROCESSES says how many (default 2).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -23,7 +24,7 @@ else
     processes=${#devices[@]}
 fi
 
-exec torchrun --standalone --nproc_per_node "$processes" train.py \
+exec python -m trainers.launch --standalone --nproc_per_node "$processes" train.py \
     --config "$CONFIG" --train_set "$TRAIN_SET" ${VALID_SET:+--valid_set "$VALID_SET"} \
     ${TEST_SET:+--test_set "$TEST_SET"} ${PRETRAIN_CKPT:+--pretrain_ckpt "$PRETRAIN_CKPT"} \
     --save_dir "$SAVE_DIR" --gpus "${devices[@]}" --restart auto "$@"

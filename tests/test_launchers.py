@@ -12,13 +12,14 @@ from configs.schema import TASKS, RunConfig
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+LAUNCH = ["-m", "trainers.launch"]
 SETTINGS = dict(re.findall(r"(\w+)=([\w/]+)", re.search(r"^TRAIN_SET=.*pretrain\.sh", README, re.M)[0]))  # type: ignore[index]
 
 
 @pytest.fixture
 def stubs(tmp_path: Path) -> dict[str, str]:
     """An environment in which the launchers write down what they would start; there is no GPU."""
-    for name in ("torchrun", "srun", "scontrol", "nvidia-smi"):
+    for name in ("python", "srun", "scontrol", "nvidia-smi"):
         answer = {"scontrol": "echo node1", "nvidia-smi": "exit 1"}.get(name, 'printf "%s\\n" "$@"')
         (tmp_path / name).write_text(f"#!/bin/sh\n{answer}\n")
         (tmp_path / name).chmod(0o755)
@@ -46,7 +47,7 @@ def test_settings_are_in_both_calls_of_the_readme() -> None:
 def test_without_a_gpu_the_cpu_is_used(stubs: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     launcher, run = launch("pretrain.sh", stubs | SETTINGS, "--max_epoch", "3")
-    assert launcher == ["--standalone", "--nproc_per_node", "2"]
+    assert launcher == [*LAUNCH, "--standalone", "--nproc_per_node", "2"]
     assert (run.data.train_set, run.data.valid_set, run.train.save_dir) == ("split/train", "split/valid", "runs")
     assert (run.gpus, run.start.restart, run.train.max_epoch) == ((-1,), "auto", 3)
     assert run.encoder.atom_hidden_size == 32  # of configs/pretrain.yaml
@@ -65,7 +66,7 @@ def test_slurm_starts_a_process_for_every_gpu_of_every_node(
     monkeypatch.chdir(ROOT)
     job = {"SLURM_SUBMIT_DIR": str(ROOT), "SLURM_GPUS_ON_NODE": "4", "SLURM_NNODES": "2", "SLURM_JOB_ID": "7"}
     launcher, run = launch("pretrain.slurm", stubs | SETTINGS | job | {"SLURM_JOB_NODELIST": "node[1-2]"})
-    assert launcher[:5] == ["torchrun", "--nnodes", "2", "--nproc_per_node", "4"]
+    assert launcher[:7] == ["python", *LAUNCH, "--nnodes", "2", "--nproc_per_node", "4"]
     assert launcher[-1].startswith("node1:")
     assert (run.gpus, run.start.restart, run.train.progress) == ((0, 1, 2, 3), "auto", False)
 
@@ -92,7 +93,7 @@ def test_a_launcher_of_a_task_starts_it_from_a_checkpoint(
     monkeypatch.chdir(ROOT)
     more = {"PRETRAIN_CKPT": "checkpoints/pretrain_small", "TEST_SET": "split/test"}
     launcher, run = launch(script, stubs | SETTINGS | more, "--lr", "1e-4")
-    assert launcher == ["--standalone", "--nproc_per_node", "2"]
+    assert launcher == [*LAUNCH, "--standalone", "--nproc_per_node", "2"]
     assert (run.task, run.data.train_set, run.report.test_set) == (TASK_SCRIPTS[script], "split/train", "split/test")
     assert (run.start.pretrain_ckpt, run.start.restart, run.train.lr) == (more["PRETRAIN_CKPT"], "auto", 1e-4)
 

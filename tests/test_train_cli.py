@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -119,6 +120,29 @@ def test_restart_auto_with_the_same_command_equals_one_run(
     one, other = read_state(finished), read_state(tmp_path / "version_0")
     assert all(torch.equal(tensor, other.tensors[name]) for name, tensor in one.tensors.items())
     assert (finished / "history.jsonl").read_bytes() == (tmp_path / "version_0" / "history.jsonl").read_bytes()
+
+
+def test_another_option_would_make_another_run(
+    finished: Path, data: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """The same command with one option changed: refused by name, or told, and nothing is written before."""
+    run = shutil.copytree(finished, tmp_path / "version_0", symlinks=True)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    command = options(data, tmp_path, "--dropout", "0.1", "--restart", "auto")
+    assert train.main([*command, "--lr", "0.5"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "--lr was 0.001, is 0.5" in said and said.endswith("--allow_changes lr)")
+    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert train.main([*command, "--lr", "0.5", "--allow_changes", "lr", "--save_topk", "2"]) == 0
+    said = capsys.readouterr().err
+    for change in ("--lr was 0.001, is 0.5", "--save_topk was -1, is 2"):
+        assert f"changed since the run started: {change}" in said
+    shutil.move(data[1], tmp_path / "moved")
+    try:
+        assert train.main([*command, "--lr", "0.5", "--train_set", str(tmp_path / "moved")]) == 0
+    finally:
+        shutil.move(tmp_path / "moved", data[1])
+    assert f"--train_set was {data[1]!r}, is {str(tmp_path / 'moved')!r}" in capsys.readouterr().err
 
 
 def test_resume_trains_further_epochs(finished: Path, data: list[str], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from configs.errors import ConfigError, Preempted
 from trainers import distributed, resume
 from trainers.batches import item_ids, iterate, start_epoch
 from trainers.callbacks import Callback, default_callbacks
+from trainers.changes import tell_changes
 from trainers.checkpoint import Checkpoints
 from trainers.distributed import choose_device, from_main, is_main, say, to_device
 from trainers.ema import MovingAverage
@@ -307,12 +308,11 @@ class Trainer(Task):
         if self.config.mixed_precision and self.device.type != "cuda":
             say("--mixed_precision has no effect on the CPU")
         self.model.to(self.device)
+        changes = tell_changes(self)
         if is_main():
             size = sum(p.numel() for p in self.model.parameters())
             facts = {"model": type(self.model).__name__, "parameters": size, "device": str(self.device)}
-            changes = prepare_run_folder(self.save_dir, self.config.to_dict(), facts | self.facts)
-            for change in changes:
-                say(f"changed since the run started: {change}")
+            prepare_run_folder(self.save_dir, self.config.to_dict(), facts | self.facts, changes)
         if self.average is not None:
             self.average = MovingAverage(self.model, self.average.decay)
         if self.resume_state is not None:

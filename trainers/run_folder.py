@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,6 @@ from trainers.folders import remove_leftovers
 from trainers.training_state import TrainingState
 
 LIBRARIES = ("ligare", "torch", "e3nn", "torch-geometric", "numpy", "pyarrow", "safetensors")
-# Options that may differ between an interrupted run and its continuation without a word.
-FREE_OPTIONS = {"restart", "resume", "pretrain_state", "gpus", "local_rank", "num_workers", "progress", "save_dir"}
 
 
 def new_run_folder(save_dir: str | Path) -> Path:
@@ -51,26 +50,22 @@ def choose_run_folder(save_dir: str | Path, state: TrainingState | None) -> Path
     return Path(from_main(str(new_run_folder(save_dir)) if is_main() else ""))
 
 
-def prepare_run_folder(folder: Path, options: dict[str, Any], facts: dict[str, Any]) -> list[str]:
+def prepare_run_folder(folder: Path, options: dict[str, Any], facts: dict[str, Any], changes: Sequence[str]) -> None:
     """Write train_config.json (first launch only) and a line of launches.jsonl; clear leftovers of a kill.
 
     Args:
         options: all options of the run.
         facts: what else describes the run (data fingerprints, number of parameters).
-
-    Returns:
-        One sentence for each option that differs from the first launch.
+        changes: one sentence for each option that differs from the launch before.
     """
     for part in (folder, folder / "checkpoint", folder / "training_state"):
         part.mkdir(exist_ok=True)
         remove_leftovers(part)
     record = {"options": options} | facts | provenance()
     path = folder / "train_config.json"
-    changes = changed_options(path, options)
     if not path.exists():
         write_json(path, record)
-    LineLog(folder / "launches.jsonl").append(record | {"changed": changes})
-    return changes
+    LineLog(folder / "launches.jsonl").append(record | {"changed": list(changes)})
 
 
 def recorded_facts(folder: Path) -> dict[str, Any]:
@@ -79,15 +74,6 @@ def recorded_facts(folder: Path) -> dict[str, Any]:
     record = read_json(path, error=CheckpointError) if path.exists() else {}
     options = {name: value for name, value in record.get("options", {}).items() if value is not None}
     return record | {"options": options}
-
-
-def changed_options(path: Path, options: dict[str, Any]) -> list[str]:
-    """Which options differ from those stored in a train_config.json."""
-    if not path.exists():
-        return []
-    old = read_json(path, error=CheckpointError).get("options", {})
-    names = sorted((set(old) | set(options)) - FREE_OPTIONS)
-    return [f"--{n} was {old.get(n)!r}, is {options.get(n)!r}" for n in names if old.get(n) != options.get(n)]
 
 
 def provenance() -> dict[str, Any]:

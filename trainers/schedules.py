@@ -55,6 +55,11 @@ class Schedule:
         if self.kind == "exponential" and self.final_lr <= 0:
             raise ConfigError("must be positive for an exponential schedule, which never reaches 0", "--final_lr")
 
+    @property
+    def ends(self) -> bool:
+        """Whether the rates depend on how long the run is."""
+        return self.kind in ("cosine", "exponential") and self.lr != self.final_lr
+
     def __call__(self, step: int) -> float:
         if step < self.warmup_steps:
             end = self.lr if self.warmup_end_lr is None else self.warmup_end_lr
