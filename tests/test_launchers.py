@@ -2,7 +2,9 @@
 
 import os
 import re
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,34 @@ def test_slurm_starts_a_process_for_every_gpu_of_every_node(
     assert launcher[:7] == ["python", *LAUNCH, "--nnodes", "2", "--nproc_per_node", "4"]
     assert launcher[-1].startswith("node1:")
     assert (run.gpus, run.start.restart, run.train.progress) == ((0, 1, 2, 3), "auto", False)
+
+
+SLURM = {"SLURM_SUBMIT_DIR": str(ROOT), "SLURM_NNODES": "1", "SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "node1"}
+
+
+@pytest.mark.parametrize(
+    ("on_signal", "signalled", "status", "requeued"),
+    [
+        ("exit 75", True, 75, True),  # stopped in order
+        ("echo done; exit 0", True, 0, False),  # the run ended just then
+        ("exit 75", False, 2, False),  # a fault of the input: the same again would not help
+    ],
+)
+def test_slurm_requeues_a_job_that_was_stopped_in_order(
+    stubs: dict[str, str], tmp_path: Path, on_signal: str, signalled: bool, status: int, requeued: bool
+) -> None:
+    """The time limit is near: SLURM tells the script, the script its step; status 75 leads back to the queue."""
+    wait = f'trap "{on_signal}" TERM; touch {tmp_path}/started; while true; do sleep 0.05; done'
+    (tmp_path / "srun").write_text(f"#!/bin/bash\n{wait if signalled else 'exit 2'}\n")
+    (tmp_path / "scontrol").write_text(f"#!/bin/sh\n[ $1 = requeue ] && echo $2 >{tmp_path}/requeued || echo node1\n")
+    script = subprocess.Popen(["bash", str(ROOT / "scripts" / "pretrain.slurm")], env=stubs | SETTINGS | SLURM)
+    while signalled and script.poll() is None and not (tmp_path / "started").exists():
+        time.sleep(0.01)
+    if signalled:
+        script.send_signal(signal.SIGUSR1)
+    assert script.wait(60) == status
+    assert (tmp_path / "requeued").exists() is requeued
+    assert not requeued or (tmp_path / "requeued").read_text() == "7\n"
 
 
 TASK_SCRIPTS = {
