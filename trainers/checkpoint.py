@@ -30,7 +30,8 @@ class Checkpoints:
 
     Args:
         folder: `save_dir/version_N/checkpoint`.
-        topk: how many to keep; -1 keeps one for each improvement.
+        topk: how many to keep; -1 keeps one for each improvement, and the first, so that a run whose metric is never
+            defined leaves weights as well.
         smaller_is_better: direction of the metric.
     """
 
@@ -43,7 +44,7 @@ class Checkpoints:
         if metric is None or improved:
             return True
         if self.topk == -1:
-            return False
+            return not self.kept
         return len(self.kept) < self.topk or self._order(metric) < self._order(self.kept[-1].metric)
 
     def add(self, model: nn.Module, metric: float | None, epoch: int, step: int, extra: dict[str, Any]) -> Path:

@@ -66,6 +66,25 @@ def test_nan_is_never_the_best(tmp_path: Path) -> None:
     assert trainer.best_epoch == 1 and best(trainer.save_dir) == "epoch1_step12"
 
 
+def test_a_metric_that_is_never_defined_leaves_weights(tmp_path: Path) -> None:
+    class Undefined(Scripted):
+        script: tuple[float, ...] = (float("nan"), float("nan"))
+
+    trainer = make_trainer(tmp_path, kind=Undefined, max_epoch=2, save_topk=-1)
+    trainer.train(gpus=[-1])
+    assert trainer.best_epoch is None and names(trainer.save_dir) == {"epoch0_step6"}
+    assert best(trainer.save_dir) == "epoch0_step6"
+
+
+def test_an_improvement_on_what_was_not_defined_is_the_best(tmp_path: Path) -> None:
+    class StartsBad(Scripted):
+        script: tuple[float, ...] = (float("nan"), 2.0, 3.0)
+
+    trainer = make_trainer(tmp_path, kind=StartsBad, max_epoch=3, save_topk=-1)
+    trainer.train(gpus=[-1])
+    assert names(trainer.save_dir) == {"epoch0_step6", "epoch1_step12"} and best(trainer.save_dir) == "epoch1_step12"
+
+
 def test_checkpoint_holds_the_weights(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, max_epoch=1)
     trainer.train(gpus=[-1])
