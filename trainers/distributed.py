@@ -70,7 +70,11 @@ def process_group(device: torch.device) -> Iterator[None]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    # torchrun keeps its store when it starts the ranks anew: without a prefix they would meet the addresses of the dead
+    store, number, size = next(dist.rendezvous("env://"))
+    store = dist.PrefixStore(f"start{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=number, world_size=size)
     try:
         yield
         dist.barrier()  # no rank leaves while another still talks to it
