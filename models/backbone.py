@@ -57,6 +57,11 @@ def rows_of_modalities(n_rows: int) -> Tensor:
     return torch.tensor([MODALITIES.index(PUBLISHED_MODALITY[name]) for name in MODALITIES])
 
 
+def full_precision(like: Tensor) -> torch.autocast:
+    """Turns torch's automatic mixed precision off: the model's own options say what runs in bfloat16."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
 class Backbone(HubModel, nn.Module):
     """The encoder that all models share; parameter names are the published ones.
 
@@ -98,6 +103,10 @@ class Backbone(HubModel, nn.Module):
         Raises:
             DataError: the batch lacks something.
         """
+        with full_precision(self.edge_embedding_bottom.weight):
+            return self._encode(batch)
+
+    def _encode(self, batch: Any) -> Representation:
         config, dtype = self.config, self.edge_embedding_bottom.weight.dtype
         graph = read_graph(batch, dtype, unknown_is_special=config.unknown_blocks == "global")
         atom_edges = neighbour_edges(graph.atoms, config.k_neighbors, config.bottom_global_message_passing)

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from models.backbone import Backbone, Representation
+from models.backbone import Backbone, Representation, full_precision
 from models.config import EncoderConfig, config_to_dict
 from models.outputs import PredictionOutput
 
@@ -35,8 +35,9 @@ class PredictionModel(Backbone):
         """
         if batch is None:
             batch = {{"Z": "X"}.get(name, name): value for name, value in entries.items()}
-        with torch.autocast(self.edge_embedding_bottom.weight.device.type, enabled=False):
-            return self.predict(batch, self.encode(batch))
+        found = self.encode(batch)
+        with full_precision(found.unit_repr):
+            return self.predict(batch, found)
 
     def predict(self, batch: Any, found: Representation) -> PredictionOutput:
         """From representation to output; models with heads override it."""
@@ -46,7 +47,8 @@ class PredictionModel(Backbone):
         """The output without gradients and dropout; the training mode is left as it was."""
         training = self.training
         self.eval()
-        with torch.no_grad():
-            output = self(batch)
-        self.train(training)
-        return output
+        try:
+            with torch.no_grad():
+                return self(batch)
+        finally:
+            self.train(training)

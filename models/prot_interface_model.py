@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from configs.errors import DataError
-from models.backbone import Representation
+from models.backbone import Representation, full_precision
 from models.config import InterfaceConfig, config_to_dict
 from models.hub_model import HubModel
 from models.layers.mlp import relu_linear
@@ -56,8 +56,8 @@ class ProteinInterfaceModel(HubModel, nn.Module):
     def forward(self, batch: Any = None, **entries: Any) -> InterfaceOutput:
         """Embeddings and, where the batch holds complexes, the contrastive loss."""
         batch = entries if batch is None else batch
-        with torch.autocast(next(self.parameters()).device.type, enabled=False):
-            found = self.encode(batch)
+        found = self.encode(batch)
+        with full_precision(found.unit_repr):
             raw = self.prot_ffn(found.graph_repr)
             pred = F.normalize(raw, dim=1)
             complexes = self.of_complexes(batch)

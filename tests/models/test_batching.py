@@ -4,6 +4,7 @@ import pytest
 import torch
 from complexes import joined, small_config, some_complexes
 
+from configs.errors import DataError
 from models import DenoisePretrainModel
 
 SETTINGS = [
@@ -74,3 +75,20 @@ def test_coordinates_get_the_gradients_of_finite_differences() -> None:
 
     X = graph["X"].double().requires_grad_()
     assert torch.autograd.gradcheck(energy, (X,), fast_mode=True)
+
+
+def test_mixed_precision_of_torch_changes_no_embedding() -> None:
+    model, batch = make("own").float(), some_complexes(1)[0]
+    exact = model.encode(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        encoded, output = model.encode(batch), model(batch)
+    assert torch.equal(encoded.graph_repr, exact.graph_repr)
+    assert torch.equal(output.graph_repr, exact.graph_repr)
+    assert output.pred_torsion.dtype == torch.float32
+
+
+def test_a_batch_that_fails_leaves_the_mode_as_it_was() -> None:
+    model = make("own").train()
+    with pytest.raises(DataError):
+        model.infer({})
+    assert model.training
