@@ -96,7 +96,7 @@ class AggregateThenProject(torch.autograd.Function):
 
         def backward_part(part: int) -> list[Tensor]:
             kernel, layer = kernel_of_part(), HiddenLayer(slots, fixed.order, inputs)
-            sums, d_x = d_hidden.Sums(inputs), torch.zeros_like(inputs.x)
+            sums, d_x = d_hidden.Sums(inputs), inputs.x.new_zeros(inputs.x.shape)
             for chunk in chunks[part::parts]:
                 known = layer.known(chunk)
                 before = layer.before(known)

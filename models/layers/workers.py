@@ -16,8 +16,16 @@ Result = TypeVar("Result")
 
 _pools: dict[int, ThreadPoolExecutor] = {}
 _lock = threading.Lock()
-# Threads don't survive a fork; the child makes its own.
-os.register_at_fork(after_in_child=_pools.clear)
+
+
+def _forget_pools() -> None:
+    """Threads don't survive a fork, and the lock may be held by one of them; the child makes its own."""
+    global _lock
+    _lock = threading.Lock()
+    _pools.clear()
+
+
+os.register_at_fork(after_in_child=_forget_pools)
 
 
 def run_parts(work: Callable[[int], Result], parts: int) -> list[Result]:

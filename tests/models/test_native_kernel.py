@@ -1,12 +1,13 @@
 """The compiled sums of the convolution are those of torch; without a compiler torch does the work and says so."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 import torch
 
-from models.layers import native, native_kernel
+from models.layers import native, native_kernel, workers
 from models.layers.convolution import Convolution
 from models.layers.harmonics import EDGE_FILTER, AxisFilter
 from models.layers.irreps import Block, FeatureSpace, space_of_layer
@@ -124,6 +125,21 @@ def test_threads_share_the_work_and_repeat_it_exactly(monkeypatch, kernel: str) 
     assert all(torch.equal(one, other) for one, other in zip(together, again, strict=True))
 
 
+@pytest.mark.parametrize("kernel", ["native", "torch"])
+def test_features_may_lie_in_memory_in_any_order(monkeypatch, kernel: str) -> None:
+    if kernel == "torch":
+        monkeypatch.setattr(native, "library", lambda: None)
+    layer, slots, values = problem(space_of_layer(HIDDEN, 1), EDGE_FILTER, space_of_layer(HIDDEN, 2))
+    columns_first = [value.detach().T.contiguous().T.requires_grad_() for value in values]
+    assert_close(results(layer, slots, columns_first), results(layer, slots, values))
+
+
+def test_a_fork_while_threads_are_made_does_not_lock_the_child() -> None:
+    with workers._lock:  # as a thread of the parent might hold it
+        workers._forget_pools()
+        assert workers.run_parts(lambda part: part, 2) == [0, 1]
+
+
 def test_frozen_weights_get_no_gradient_and_the_rest_keeps_its_own() -> None:
     layer, slots, values = problem(space_of_layer(HIDDEN, 1), EDGE_FILTER, space_of_layer(HIDDEN, 2))
     whole = results(layer, slots, values)
@@ -168,6 +184,26 @@ def test_it_is_compiled_once_and_kept(fresh: Path) -> None:
     native.library.cache_clear()
     assert native.library() is not None
     assert made[0].stat().st_mtime_ns == stamp
+
+
+@pytest.mark.usefixtures("compiled")
+def test_the_compiler_may_have_options(monkeypatch, fresh: Path) -> None:
+    program = native._compiler()[0]
+    monkeypatch.setenv("CC", f"{program} -g0")
+    assert native._compiler() == [program, "-g0"]
+    assert native.library() is not None
+
+
+@pytest.mark.usefixtures("compiled")
+def test_without_a_home_it_is_compiled_for_this_process_alone(monkeypatch, fresh: Path) -> None:
+    def unknown() -> Path:
+        raise RuntimeError("could not determine home directory")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", unknown)
+    monkeypatch.setattr(tempfile, "tempdir", str(fresh))
+    assert native.library() is not None
+    assert not list(fresh.iterdir())
 
 
 @pytest.mark.usefixtures("compiled")

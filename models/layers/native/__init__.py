@@ -8,12 +8,15 @@ import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
 import warnings
 from functools import cache
 from pathlib import Path
+
+from configs.files import atomic_file
 
 SOURCE = Path(__file__).parent / "convolution.c"
 FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-std=gnu11", "-shared", "-fPIC")
@@ -27,14 +30,15 @@ def library() -> ctypes.CDLL | None:
     if os.environ.get("LIGARE_NATIVE", "1") == "0":
         return None
     compiler = _compiler()
-    if compiler is None:
-        _slower("there is no C compiler (gcc or clang)")
+    if not compiler:
+        _slower(f"there is no C compiler ({os.environ.get('CC') or 'gcc or clang'})")
         return None
     try:
-        return _declared(ctypes.CDLL(str(_compiled(compiler))))
+        return _declared(_loaded(compiler))
     except (OSError, subprocess.SubprocessError) as error:
         text = getattr(error, "stderr", None) or str(error)
-        _slower(f"compiling with {compiler} failed: {text.strip().splitlines()[-1] if text.strip() else error!r}")
+        name, said = shlex.join(compiler), text.strip().splitlines()
+        _slower(f"compiling with {name} failed: {said[-1] if said else repr(error)}")
         return None
 
 
@@ -46,38 +50,48 @@ def _slower(reason: str) -> None:
     )
 
 
-def _compiler() -> str | None:
-    named = os.environ.get("CC")
-    return shutil.which(named) if named else next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+def _compiler() -> list[str]:
+    """The command, which may have options (`CC="ccache gcc"`); empty when there is none."""
+    for name in [os.environ["CC"]] if os.environ.get("CC") else ["cc", "gcc", "clang"]:
+        program, *options = shlex.split(name) or [""]
+        if found := shutil.which(program):
+            return [found, *options]
+    return []
 
 
-def _compiled(compiler: str) -> Path:
-    """The shared library, from this user's cache or made now."""
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout
-    what = "\0".join([SOURCE.read_text(), *FLAGS, compiler, version, _processor()])
+def _loaded(compiler: list[str]) -> ctypes.CDLL:
+    """The shared library from this user's cache, or made now and, where no cache can be had, for this process alone."""
+    what = "\0".join([SOURCE.read_text("utf-8"), *FLAGS, *compiler, _run([*compiler, "--version"]), _processor()])
+    name = f"convolution-{hashlib.sha256(what.encode()).hexdigest()[:16]}.so"
     folder = _cache_folder()
-    path = folder / f"convolution-{hashlib.sha256(what.encode()).hexdigest()[:16]}.so"
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="ligare-") as scratch:
+            return _compiled(compiler, Path(scratch) / name)
+    return _compiled(compiler, folder / name)
+
+
+def _compiled(compiler: list[str], path: Path) -> ctypes.CDLL:
     if not path.is_file():
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            made = Path(scratch) / path.name
-            command = [compiler, *FLAGS, "-o", str(made), str(SOURCE)]
-            subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
-            made.replace(path)  # whole or not at all, also when several processes do this
-    return path
+        with atomic_file(path) as made:  # whole or not at all, also when several processes do this
+            _run([*compiler, *FLAGS, "-o", str(made), str(SOURCE)])
+    return ctypes.CDLL(str(path))
 
 
-def _cache_folder() -> Path:
-    """A folder that only this user can write to: what lies there is run."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = base / "ligare"
+def _run(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=True, timeout=300)
+    return done.stdout
+
+
+def _cache_folder() -> Path | None:
+    """A folder that only this user can write to, since what lies there is run; None without one."""
     try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ligare"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.stat()
-        if status.st_uid == os.getuid() and not status.st_mode & 0o022 and os.access(folder, os.W_OK):
-            return folder
-    except OSError:
-        pass
-    return Path(tempfile.mkdtemp(prefix="ligare-"))
+    except (OSError, RuntimeError):  # the home folder is unknown, or can't be written to
+        return None
+    own = status.st_uid == os.getuid() and not status.st_mode & 0o022 and os.access(folder, os.W_OK)
+    return folder if own else None
 
 
 def _processor() -> str:

@@ -225,6 +225,7 @@ static float *reserve(const Plan *plan, Block *b, int nodes, int degree, int bac
 int forward(const Plan *plan, int64_t n, int64_t degree, int64_t block, const float *x, const int64_t *sender,
             const float *coupling, const float *h, float *out) {
     Block b;
+    if (block > n) block = n;
     float *memory = reserve(plan, &b, block, degree, 0, 0);
     if (!memory) return 1;
     int64_t hidden = plan->padded_hidden;
@@ -258,6 +259,7 @@ int backward(const Plan *plan, int64_t n, int64_t degree, int64_t block, const f
              const float *coupling, const float *h, const float *grad, float *d_weight, float *d_x, float *d_h,
              float *d_coupling) {
     Block b;
+    if (block > n) block = n;
     float *memory = reserve(plan, &b, block, degree, 1, d_coupling != 0);
     if (!memory) return 1;
     int64_t hidden = plan->padded_hidden, wide = b.padded;
