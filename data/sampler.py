@@ -155,6 +155,7 @@ class BatchSampler(Sampler[list[tuple[int, int]]]):
         self.classes = classes_of(counts) if balanced else None
         self.epoch = self.start_batch = 0
         self._plan: tuple[int, Plan] | None = None
+        self._begun: tuple[int, int, int] | None = None
         if max_blocks is not None and (too_large := int((self.sizes > max_blocks).sum())):
             log.warning(
                 "%d items have more than %d blocks and make batches of their own; --max_n_vertex_per_item crops them",
@@ -179,10 +180,36 @@ class BatchSampler(Sampler[list[tuple[int, int]]]):
             order = balanced_order(self.classes, rng)
         else:
             order = rng.permutation(len(self.sizes)) if self.shuffle else np.arange(len(self.sizes))
+        bounds = self._bounds(order)
+        if self._begun is not None and self._begun[0] == self.epoch:
+            _, batch, used = self._begun
+            place = batch * self.world
+            if (
+                place >= len(bounds) or bounds[place] != used
+            ):  # other ranks began the epoch: the rest is shared out anew
+                rest = self._bounds(order[used:]) if used < len(order) else np.zeros(1, np.int64)
+                bounds = np.concatenate([np.zeros(place, np.int64), rest + used])
+        return Plan(order, bounds)
+
+    def _bounds(self, order: np.ndarray) -> np.ndarray:
         if self.max_blocks is None:
-            return Plan(order, fixed_bounds(len(order), int(self.batch_size or 0), self.world))
+            return fixed_bounds(len(order), int(self.batch_size or 0), self.world)
         sizes = self.sizes[order]
-        return Plan(order, even_bounds(budget_bounds(sizes, self.max_blocks), sizes, self.world))
+        return even_bounds(budget_bounds(sizes, self.max_blocks), sizes, self.world)
+
+    def items_before(self, batch: int) -> int:
+        """How many items of this epoch's order all ranks have used before a batch."""
+        return int(self.plan().bounds[batch * self.world])
+
+    def go_on(self, epoch: int, batch: int, used: int) -> None:
+        """Let an epoch go on at a batch, `used` items of its order being done with, by whatever number of ranks.
+
+        Raises:
+            DataError: fewer items are left than there are ranks.
+        """
+        self._plan, self._begun = None, (epoch, batch, used)
+        self.set_epoch(epoch)
+        self.plan()
 
     def __len__(self) -> int:
         return (len(self.plan().bounds) - 1) // self.world

@@ -53,6 +53,22 @@ def start_epoch(loader: Any, epoch: int, first_batch: int) -> int:
     return total
 
 
+def items_before(loader: Any, epoch: int, batch: int) -> int | None:
+    """Items of an epoch that all ranks use before a batch; None when the sampler can't tell."""
+    sampler: Any = getattr(loader, "batch_sampler", None)
+    if not hasattr(sampler, "items_before"):
+        return None
+    sampler.set_epoch(epoch)
+    return sampler.items_before(batch)
+
+
+def go_on(loader: Any, epoch: int, batch: int, used: int | None) -> None:
+    """Tell a sampler where a stored epoch goes on: another number of ranks drops or doubles no item either."""
+    sampler: Any = getattr(loader, "batch_sampler", None)
+    if batch and used is not None and hasattr(sampler, "go_on"):
+        sampler.go_on(epoch, batch, used)
+
+
 def steps_of_run(loader: Any, epochs: int, accumulate: int) -> tuple[int, int]:
     """Optimiser steps of the first epoch, and of all epochs.
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from configs.errors import CheckpointError
+from trainers.batches import go_on, items_before
 from trainers.distributed import gather_objects, is_main, rank, say, world_size
 from trainers.metrics import Meter, merge
 from trainers.rng import random_state, restore_random_state
@@ -35,6 +36,7 @@ def collect(trainer: "Trainer") -> TrainingState:
     values = {
         "epoch": trainer.epoch,
         "batch": trainer.batch,
+        "items_used": items_before(trainer.train_loader, trainer.epoch, trainer.batch) if trainer.batch else 0,
         "global_step": trainer.global_step,
         "skipped_steps": trainer.skipped_steps,
         "last_gradient_norm": trainer.last_gradient_norm,
@@ -72,6 +74,7 @@ def apply(trainer: "Trainer", state: TrainingState) -> None:
         setattr(trainer, name, values[name])
     trainer.best_valid_metric, trainer.best_epoch = values["best_valid_metric"], values["best_epoch"]
     trainer.history = list(values["history"])
+    go_on(trainer.train_loader, trainer.epoch, trainer.batch, values.get("items_used"))
     _apply_schedule(trainer, state)
     _apply_rank(trainer, values["ranks"])
     trainer.first_epoch = trainer.epoch if state.further else values["first_epoch"]

@@ -175,3 +175,40 @@ def test_batches_of_single_items_are_joined_when_ranks_need_it(n, world):
     ranks = all_ranks(world, counts=counts(n), max_blocks=1)
     assert len({len(rank) for rank in ranks}) == 1
     assert sorted(index for rank in ranks for batch in rank for index in batch) == list(range(n))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(30, 90), st.integers(1, 4), st.integers(1, 4), st.integers(1, 4), st.integers(0, 99))
+def test_an_epoch_goes_on_with_another_number_of_ranks(n, first, second, third, seed):
+    """Some steps with each number of ranks: no item is dropped or doubled, and all ranks take as many steps."""
+    for mode in ({"max_blocks": 700}, {"batch_size": 8}):
+        options = {"counts": counts(n, seed), "shuffle": True, "seed": seed, **mode}
+        seen, batch, used = [], 0, 0
+        for world, steps in ((first, 2), (second, 1), (third, None)):
+            samplers = [BatchSampler(rank=rank, world=world, **options) for rank in range(world)]
+            for sampler in samplers:
+                sampler.set_epoch(3)
+                sampler.go_on(3, batch, used)
+                sampler.start_batch = batch
+            ranks = [batches(sampler)[:steps] for sampler in samplers]
+            assert len({len(rank) for rank in ranks}) == 1
+            seen += [index for rank in ranks for items in rank for index in items]
+            batch += len(ranks[0])
+            used = samplers[0].items_before(batch)
+            assert used == len(seen)
+            if used == n:
+                break
+        assert sorted(seen) == list(range(n))
+        later = BatchSampler(**options)
+        later.go_on(3, batch, used)
+        later.set_epoch(4)
+        assert sorted(index for items in batches(later) for index in items) == list(range(n))
+
+
+def test_going_on_with_the_same_ranks_changes_nothing():
+    options = {"counts": counts(), "shuffle": True, "max_blocks": 700, "world": 2}
+    whole, rest = BatchSampler(**options), BatchSampler(**options)
+    rest.go_on(0, 3, whole.items_before(3))
+    rest.start_batch = 3
+    assert batches(rest) == batches(whole)[3:]
+    assert len(rest) == len(whole)

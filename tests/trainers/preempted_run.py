@@ -1,6 +1,8 @@
 """Run by test_preemption.py, alone or as ranks: trains with a loader process and waits at one point for what comes.
 
 usage: preempted_run.py FOLDER [STEP RANK]      STEP: this rank waits after it, or in the validation "valid"
+
+With BUDGET in the environment batches are filled up to a number of blocks, and FOLDER/seen gets the items trained on.
 """
 
 import os
@@ -9,12 +11,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from stand_ins import TinyItems, TinyModel, TinySampler, TinyTrainer, make_trainer
 from torch.utils.data import default_collate
 
 from configs.command import command
 from data.loader import make_loader
+from data.sampler import BatchSampler
 from trainers.callbacks import Callback
 from trainers.distributed import process_group, rank, world_size
 from trainers.preemption import heeding_signals, told_to_stop
@@ -48,8 +52,31 @@ class WaitsInValidation(TinyTrainer):
         return super().valid_step(batch, batch_idx)
 
 
+class NotesItems(TinyTrainer):
+    ids: list[str]
+
+    def train_step(self, batch: Any, batch_idx: int) -> Any:
+        self.ids = batch["id"]
+        return super().train_step(batch, batch_idx)
+
+
+class TellsItems(Callback):
+    """Which items made the steps of this rank."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_batch_end(self, trainer: Any) -> None:
+        with open(self.folder / "seen", "a") as file:
+            file.writelines(f"{trainer.epoch} {trainer.global_step} {name}\n" for name in trainer.ids)
+
+
 def loader(n: int, shuffle: bool, seed: int) -> Any:
     sampler: Any = TinySampler(n, 4, shuffle, rank(), world_size())
+    if "BUDGET" in os.environ:
+        counts = {"n_blocks": np.ones(n, np.int32)}
+        budget = int(os.environ["BUDGET"])
+        sampler = BatchSampler(counts, None, budget, shuffle=shuffle, rank=rank(), world=world_size())
     items: Any = TinyItems(n, seed)
     return make_loader(items, sampler, num_workers=1, collate=default_collate)
 
@@ -63,7 +90,7 @@ def main(argv: Any = None) -> int:
         trainer = make_trainer(
             folder,
             find_restart(folder),
-            kind=WaitsInValidation if mine and step == "valid" else TinyTrainer,
+            kind=WaitsInValidation if mine and step == "valid" else NotesItems,
             model=TinyModel(),
             train_loader=loader(24, True, 0),
             valid_loader=loader(10, False, 1),
@@ -71,6 +98,8 @@ def main(argv: Any = None) -> int:
             save_every_steps=1 if step == "9" else None,
             **OPTIONS,
         )
+        if "BUDGET" in os.environ:
+            trainer.callbacks.insert(0, TellsItems(folder))
         trainer.train(gpus=[-1])
     return 0
 

@@ -123,6 +123,23 @@ def test_a_killed_rank_is_replaced(tmp_path: Path, together: Path) -> None:
     same_outcome(tmp_path, together)
 
 
+@pytest.mark.slow
+def test_a_run_goes_on_with_another_number_of_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two ranks stop inside an epoch of 6 steps; a single one takes the rest: no item is dropped or doubled."""
+    monkeypatch.setitem(ENVIRONMENT, "BUDGET", "2")
+    process = start(*LAUNCH, SCRIPT, tmp_path, 3, 1)
+    os.kill(waiting(process, tmp_path), signal.SIGTERM)
+    assert finish(process)[0] == PREEMPTED
+    assert position(tmp_path) == (0, 4, 4)
+    status, said = finish(start(SCRIPT, tmp_path))
+    assert status == 0, said
+    assert "the state was stored by 2 ranks, this run has 1" in said
+    seen = [line.split() for line in (tmp_path / "seen").read_text().splitlines()]
+    for epoch in "012":
+        assert sorted(name for e, _, name in seen if e == epoch) == sorted(f"item{i}" for i in range(24))
+    assert max(int(step) for epoch, step, _ in seen if epoch == "0") == 4 + 4
+
+
 def test_a_failure_keeps_its_own_status(tmp_path: Path) -> None:
     (tmp_path / "fails.py").write_text("raise SystemExit(3)")
     assert finish(start(*LAUNCH, tmp_path / "fails.py"))[0] == 1
