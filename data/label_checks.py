@@ -110,10 +110,12 @@ def with_counts(run: RunConfig, dataset: InterfaceDataset) -> RunConfig:
 
 
 def count_classes(labels: Labels) -> int:
-    """Classes of a data set: as many as are named, or up to the largest label."""
+    """Classes of a data set: as many as are named, or else up to the largest label."""
+    if labels.classes:
+        return len(labels.classes)
     values = labels.values[:, 0]
     known = values[np.isfinite(values)]
-    return max(len(labels.classes), int(known.max()) + 1 if len(known) and np.isfinite(known.max()) else 0, 2)
+    return max(int(known.max()) + 1 if len(known) and np.isfinite(known.max()) else 0, 2)
 
 
 def class_weights(labels: Labels, n_classes: int, kind: str) -> np.ndarray:
@@ -123,4 +125,4 @@ def class_weights(labels: Labels, n_classes: int, kind: str) -> np.ndarray:
         return np.ones(n_classes)
     inside = np.isfinite(values) & (values >= 0) & (values < n_classes)
     counts = np.bincount(values[inside].astype(int), minlength=n_classes)
-    return np.where(counts, counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1)), 0.0)
+    return np.where(counts, counts.sum() / np.maximum(np.count_nonzero(counts) * counts, 1), 0.0)

@@ -173,6 +173,21 @@ def test_classes_are_counted_and_weighted() -> None:
     np.testing.assert_array_equal(class_weights(labels, 3, "none"), [1, 1, 1])
 
 
+def test_named_classes_are_all_there_are(tmp_path: Path) -> None:
+    outside = [random_item(seed, label=float(seed)) for seed in (0, 1, 4)]
+    named = InterfaceDataset(write_part(tmp_path / "named", outside, "x", extra={"classes": ["ion", "drug"]}))
+    assert count_classes(read_labels(named, LabelOptions())) == 2
+    checked = LabelCheck(named, read_labels(named, LabelOptions()), LabelOptions())
+    with pytest.raises(DataError, match=r"item 0004_A_B \(number 2\): the 2 classes are 0 to 1, this is 4"):
+        checked.classes(2)
+
+
+@pytest.mark.filterwarnings("error")
+def test_labels_without_any_class_weigh_nothing() -> None:
+    labels = read_labels(dataset([-9.5, -7.0]), LabelOptions())
+    np.testing.assert_array_equal(class_weights(labels, 2, "balanced"), [0, 0])
+
+
 INDEX = "pdb_id,pdb_path,chain1,chain2,kind,kd,ic50\na,x.pdb,A,B,ion,1.5,\nb,x.pdb,A,B,drug,,3\nc,x.pdb,A,B,ion,2,4\n"
 
 
