@@ -90,11 +90,11 @@ def train(run: RunConfig, given: Collection[str] = ()) -> Trainer:
 def with_options_of(run: RunConfig, source: Any, state: TrainingState | None, given: Collection[str]) -> RunConfig:
     """The run with the encoder of what it starts from or continues; says what that changes."""
     wanted = encoder_options(source, state)
+    if source is not None:
+        check_sizes(run, wanted, given, run.start.pretrain_ckpt or run.start.pretrain_weights or "")
     run, notes = adopt(run, wanted, given)
     if notes:
         say("; ".join(notes))
-    if source is not None:
-        check_sizes(run, wanted, run.start.pretrain_ckpt or run.start.pretrain_weights or "")
     return run
 
 

@@ -53,14 +53,17 @@ def adopt(run: RunConfig, wanted: Mapping[str, Any], given: Collection[str] = ()
     return replace(run, encoder=replace(run.encoder, **changes)), notes
 
 
-def check_sizes(run: RunConfig, wanted: Mapping[str, Any], source: str) -> None:
-    """Refuse options under which the weights of a checkpoint have no place.
+def check_sizes(run: RunConfig, wanted: Mapping[str, Any], given: Collection[str], source: str) -> None:
+    """Refuse options of the command line under which the weights of a checkpoint have no place.
+
+    Before `adopt`: options that are half given and half taken over may not go together, and that would tell nothing of
+    the checkpoint.
 
     Raises:
         CheckpointError: naming the options that differ.
     """
     mine = vars(run.encoder)
-    differ = [name for name in FIXED if name in wanted and wanted[name] != mine[name]]
+    differ = [name for name in FIXED if name in given and name in wanted and wanted[name] != mine[name]]
     if differ:
         told = "; ".join(f"--{name} is {mine[name]}, the checkpoint has {wanted[name]}" for name in differ)
         raise CheckpointError(told, source, hint="leave these options out to take over those of the checkpoint")

@@ -283,14 +283,21 @@ def test_faults_are_told_before_anything_is_trained(
     assert not list((tmp_path / "runs").glob("*/*"))
 
 
+@pytest.mark.parametrize(
+    ("sizes", "size"),
+    [
+        ("--atom_hidden_size 16 --block_hidden_size 16", 16),
+        ("--atom_hidden_size 128", 128),
+    ],  # 128: as the other's default
+)
 def test_a_checkpoint_of_another_size_names_the_option(
-    data: Path, in_pK: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    sizes: str, size: int, data: Path, in_pK: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     best = in_pK.save_dir / "checkpoint" / "best"
-    more = f"--pretrain_ckpt {best} --atom_hidden_size 16 --block_hidden_size 16 --max_epoch 1"
+    more = f"--pretrain_ckpt {best} {sizes} --max_epoch 1"
     assert train.main(command("regression", data, tmp_path, more)) == 2
     said = capsys.readouterr().err.splitlines()[-1]
-    assert "--atom_hidden_size is 16, the checkpoint has 8" in said
+    assert f"--atom_hidden_size is {size}, the checkpoint has 8" in said
     assert "leave these options out to take over those of the checkpoint" in said
 
 
