@@ -175,7 +175,7 @@ def published_values(
         "num_modalities": N_PUBLISHED_MODALITIES,
         "num_block_types": None if table is None else len(table),
     }
-    if "Denoise" in values.get("model_type", ""):
+    if "Denoise" in str(values.get("model_type")):
         unsaid["snap_centre"] = False
     said = dict(values)
     if "nonlinearity" in said and said["nonlinearity"] is None:
@@ -191,7 +191,7 @@ def model_from_config(values: Mapping[str, Any], source: str | Path) -> Any:
     from models import MODELS
 
     name = values.get("model_type")
-    if name not in MODELS:
+    if not isinstance(name, str) or name not in MODELS:
         raise CheckpointError(f"unknown model_type {name!r}", source, hint=nearest(str(name), MODELS))
     kind: Any = MODELS[name]
     own = {name: value for name, value in values.items() if name != "adapters"}
@@ -217,6 +217,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError("no such file", path) from error
+    except OSError as error:
+        raise CheckpointError(f"can't be read: {error.strerror}", path) from error
     except SafetensorError as error:
         raise CheckpointError(f"is damaged: {error}", path) from error
     except pickle.UnpicklingError as error:
@@ -230,6 +232,9 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         raise CheckpointError(f"is damaged: {_first_line(error)}", path) from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError("is not a map from names to tensors", path, hint="save model.state_dict()")
+    for name, value in state.items():
+        if value.layout != torch.strided or value.is_meta or value.is_quantized or value.is_complex():
+            raise CheckpointError(f"{name} is no plain tensor of real numbers", path)
     return {str(name).removeprefix("module."): value for name, value in state.items()}
 
 

@@ -111,6 +111,33 @@ def test_published_files_give_the_recorded_numbers(tmp_path: Path) -> None:
     assert load_published(*published_files(tmp_path)).config.padding == "own"
 
 
+@pytest.mark.parametrize(
+    "change", [torch.Tensor.to_sparse, lambda t: t.to("meta"), lambda t: t.to(torch.complex64)], ids=str
+)
+def test_tensors_that_are_no_plain_numbers_are_refused_by_name(tmp_path: Path, change) -> None:
+    config, weights = published_files(tmp_path)
+    state = torch.load(weights, weights_only=True)
+    name = "encoder.encoder.out_ffn.3.weight"
+    torch.save(state | {name: change(state[name])}, weights)
+    with pytest.raises(CheckpointError, match=f"{name} is no plain tensor"):
+        load_published(config, weights)
+
+
+def test_a_folder_in_place_of_weights_is_named(tmp_path: Path) -> None:
+    config, _ = published_files(tmp_path)
+    with pytest.raises(CheckpointError, match="can't be read"):
+        load_published(config, tmp_path)
+
+
+@pytest.mark.parametrize("kind", [5, ["PredictionModel"], None])
+def test_a_model_type_that_is_no_name_is_refused(tmp_path: Path, kind) -> None:
+    config, weights = published_files(tmp_path)
+    changed = tmp_path / "changed.json"
+    changed.write_text(json.dumps(json.loads(config.read_text()) | {"model_type": kind}))
+    with pytest.raises(CheckpointError, match="unknown model_type"):
+        load_published(changed, weights)
+
+
 def test_published_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
     config, weights = published_files(tmp_path)
     state = torch.load(weights, weights_only=True)
