@@ -8,6 +8,9 @@ from torch import Tensor
 from models.backbone import Representation
 from models.layers.slots import Slots
 
+PUBLISHED_TERMS = {"tor_loss": "torsion_loss", "tor_base": "torsion_base"}
+"""Published names of terms that have another one here."""
+
 
 @dataclass
 class PredictionOutput:
@@ -16,7 +19,7 @@ class PredictionOutput:
     Attributes:
         unit_repr: [atoms, H], block_repr: [blocks, H], graph_repr: [graphs, H]; rows of length 1.
         loss: scalar to minimise, or None where the model has none.
-        terms: named scalars, also reachable as attributes (`output.torsion_loss`).
+        terms: named scalars, also reachable as attributes (`output.torsion_loss`, or `output.tor_loss` as published).
         representation: features, edges and indices behind the embeddings.
     """
 
@@ -33,8 +36,9 @@ class PredictionOutput:
 
     def __getattr__(self, name: str) -> Tensor:
         terms = self.__dict__.get("terms", {})
-        if name in terms:
-            return terms[name]
+        ours = PUBLISHED_TERMS.get(name, name)
+        if ours in terms:
+            return terms[ours]
         raise AttributeError(f"{type(self).__name__} has no {name!r}; its terms are {', '.join(terms) or 'none'}")
 
 

@@ -1,5 +1,6 @@
 """The encoder as a model: embeddings, no loss. Base of the models with heads."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -7,6 +8,11 @@ import torch
 from models.backbone import Backbone, Representation, full_precision
 from models.config import EncoderConfig, config_to_dict
 from models.outputs import PredictionOutput
+
+
+def from_keywords(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """The batch of the published keyword form, where coordinates are called Z (or cmplx_Z, prot_Z)."""
+    return {name[:-1] + "X" if name in ("Z", "cmplx_Z", "prot_Z") else name: entries[name] for name in entries}
 
 
 class PredictionModel(Backbone):
@@ -34,7 +40,7 @@ class PredictionModel(Backbone):
                 with Z for the coordinates.
         """
         if batch is None:
-            batch = {{"Z": "X"}.get(name, name): value for name, value in entries.items()}
+            batch = from_keywords(entries)
         found = self.encode(batch)
         with full_precision(found.unit_repr):
             return self.predict(batch, found)

@@ -160,3 +160,12 @@ def test_eight_complexes_can_be_learnt_by_heart() -> None:
         loss.backward()
         optimiser.step()
     assert loss.item() < 0.3 * first
+
+
+def test_terms_have_their_published_names_too() -> None:
+    torch.manual_seed(0)
+    output = DenoisePretrainModel(small_config()).infer(some_complexes(1)[0])
+    assert output.tor_loss is output.torsion_loss
+    assert output.tor_base is output.torsion_base
+    with pytest.raises(AttributeError, match="no 'other_loss'"):
+        _ = output.other_loss

@@ -225,3 +225,14 @@ def test_layers_of_a_perceptron_have_the_published_numbers() -> None:
     assert [name for name, _ in mlp(3, 4, 5, 1, 0.0).named_parameters()] == [
         *("2.weight", "2.bias", "5.weight", "5.bias", "8.weight", "8.bias")
     ]
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["pairs", "proteins"])
+def test_the_interface_model_takes_the_published_keywords(alone: bool) -> None:
+    model, batch = make("ProteinInterfaceModel").eval(), pair_batch()
+    if alone:
+        batch = {name.removeprefix("prot_"): value for name, value in batch.items() if name.startswith("prot_")}
+    keywords = {name[:-1] + "Z" if name.endswith("X") else name: value for name, value in batch.items()}
+    expected, found = model(batch), model(**keywords)
+    assert torch.equal(found.pred, expected.pred)
+    assert (found.loss is None) == alone
