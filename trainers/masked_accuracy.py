@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from trainers.batches import entry
@@ -34,6 +35,17 @@ def masked_labels(batch: Any) -> Mapping[str, Tensor]:
     """The labels of a validation step, from which the majority rate of the whole set is made."""
     labels = entry(batch, "masked_labels")
     return {} if labels is None or not len(labels) else {"masked_labels": labels}
+
+
+def masked_predictions(logits: Tensor | None, batch: Any) -> Mapping[str, Any]:
+    """Labels and hits of every masked block, and the `id` of its item where items have one."""
+    found = dict(masked_labels(batch)) | {f"masked_{name}": hits for name, hits in masked_hits(logits, batch).items()}
+    ids = entry(batch, "id")
+    if not found or not ids:
+        return found
+    graph = torch.arange(len(ids)).repeat_interleave(batch["lengths"].cpu())
+    owners = graph[batch["masked_blocks"].bool().cpu()]
+    return found | {"id": [ids[i] for i in owners.tolist()]}
 
 
 def masked_metrics(predictions: Mapping[str, np.ndarray]) -> dict[str, float]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from configs.errors import DataError
 from trainers.abs_trainer import Trainer
 from trainers.batches import entry, n_items
-from trainers.masked_accuracy import MASKED_METRICS, masked_labels, masked_metrics, masked_parts
+from trainers.masked_accuracy import MASKED_METRICS, masked_metrics, masked_parts, masked_predictions
 
 
 class MaskingTrainer(Trainer):
@@ -49,8 +49,12 @@ class MaskingTrainer(Trainer):
     def logged_parts(self, output: Any, batch: Any) -> dict[str, Tensor]:
         return super().logged_parts(output, batch) | masked_parts(output.logits, batch)
 
-    def predictions(self, output: Any, batch: Any) -> Mapping[str, Tensor]:
-        return masked_labels(batch)
+    def predictions(self, output: Any, batch: Any) -> Mapping[str, Any]:
+        return masked_predictions(output.logits, batch)
+
+    def sample_scores(self, predictions: dict[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """Whether each masked block was named."""
+        return {name: predictions[name].astype(float) for name in MASKED_METRICS if name in predictions}
 
     def metrics(self, predictions: dict[str, np.ndarray], means: dict[str, float]) -> dict[str, float]:
         return masked_metrics(predictions)

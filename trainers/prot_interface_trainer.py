@@ -1,7 +1,7 @@
 """An interface from one side only, contrastive against the complex (task `prot_interface`)."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from models.losses import contrastive_loss
 from trainers.abs_trainer import Trainer
 from trainers.batches import entry
 from trainers.gather_rows import gather_rows
-from trainers.scores import retrieval_metrics
+from trainers.scores import retrieval_metrics, retrieval_scores
 
 MOST_PAIRS = 4096  # compared with each other at a time in validation: their products fill a matrix
 
@@ -31,7 +31,6 @@ class ProtInterfaceTrainer(Trainer):
 
     default_monitor = "mean_reciprocal_rank"
     reports = True
-    resampled = False  # a pair that is drawn twice would be its own rival
 
     def metric_names(self) -> Collection[str]:
         return list(pair_metrics(np.eye(2), np.eye(2)))
@@ -51,9 +50,20 @@ class ProtInterfaceTrainer(Trainer):
             output.terms = {"loss_base": output.loss.new_tensor(loss_of_equals(len(side)))}
         return output
 
-    def predictions(self, output: Any, batch: Any) -> Mapping[str, Tensor]:
-        """Both embeddings of every pair."""
-        return {"side": output.pred, "complex": output.cmplx_pred}
+    def predictions(self, output: Any, batch: Any) -> Mapping[str, Any]:
+        """Both embeddings of every pair, and `id`."""
+        found = {"side": output.pred, "complex": output.cmplx_pred}
+        return found | ({"id": ids} if (ids := entry(batch, "id")) else {})
+
+    def sample_scores(self, predictions: dict[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """What each pair adds to recall and reciprocal rank, among all candidates: a pair drawn twice is no rival."""
+        if not len(predictions.get("side", ())):
+            return {}
+        found = [
+            retrieval_scores((one @ other.T).numpy())
+            for one, other in parts_of(predictions["side"], predictions["complex"])
+        ]
+        return {name: np.concatenate([scores[name] for scores in found]) for name in found[0]}
 
     def metrics(self, predictions: dict[str, np.ndarray], means: dict[str, float]) -> dict[str, float]:
         """Loss and retrieval over the whole set."""
@@ -74,12 +84,16 @@ def pair_metrics(side: np.ndarray, complexes: np.ndarray) -> dict[str, float]:
         side, complexes: [pairs, width], rows of length 1. More than 4,096 pairs are compared in parts of about equal
             size; the scores are means over pairs.
     """
-    parts = -(-len(side) // MOST_PAIRS)
     found: dict[str, float] = {}
-    for rows in np.array_split(np.arange(len(side)), parts):
-        one, other = torch.from_numpy(side[rows]).double(), torch.from_numpy(complexes[rows]).double()
-        scores = {"loss": float(contrastive_loss(one, other)), "loss_base": loss_of_equals(len(rows))}
+    for one, other in parts_of(side, complexes):
+        scores = {"loss": float(contrastive_loss(one, other)), "loss_base": loss_of_equals(len(one))}
         scores |= retrieval_metrics((one @ other.T).numpy())
         for name, value in scores.items():
-            found[name] = found.get(name, 0.0) + value * len(rows) / len(side)
+            found[name] = found.get(name, 0.0) + value * len(one) / len(side)
     return found
+
+
+def parts_of(side: np.ndarray, complexes: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pairs that are compared with each other, in double precision."""
+    for rows in np.array_split(np.arange(len(side)), -(-len(side) // MOST_PAIRS)):
+        yield torch.from_numpy(side[rows]).double(), torch.from_numpy(complexes[rows]).double()

@@ -54,7 +54,8 @@ def final_report(trainer: "Trainer", loaders: Mapping[str, Any], n: int = 1000, 
         means, predictions = predict(trainer, loader)
         groups = groups_of(loader, predictions.get("id"))
         scores = with_intervals(trainer, predictions, means, groups, n, seed) if is_main() else {}
-        items = max((len(array) for array in predictions.values()), default=0)
+        ids = predictions.get("id")
+        items = max((len(array) for array in predictions.values()), default=0) if ids is None else len(set(ids))
         counts = {"items": items, "groups": None if groups is None else len(set(groups))}
         report["sets"][name] = counts | {"scores": {key: score._asdict() for key, score in scores.items()}}
         if is_main():
@@ -99,8 +100,16 @@ def with_intervals(
     arrays = {name: array for name, array in predictions.items() if array.dtype.kind != "U"}
     if not arrays:
         return scores
-    if not trainer.resampled or len({len(array) for array in arrays.values()}) > 1:
-        return scores | {name: Interval(v, missing, missing) for name, v in trainer.metrics(arrays, means).items()}
+    samples = dict(trainer.sample_scores(predictions))
+    if samples or len({len(array) for array in arrays.values()}) > 1:
+        whole = {name: Interval(v, missing, missing) for name, v in trainer.metrics(arrays, means).items()}
+        if not samples:
+            return scores | whole
+
+        def averages(*drawn: np.ndarray) -> dict[str, float]:
+            return {name: float(values.mean()) for name, values in zip(samples, drawn)}
+
+        return scores | whole | bootstrap(averages, *samples.values(), groups=groups, n=n, seed=seed)
 
     def metrics(*resampled: np.ndarray) -> dict[str, float]:
         return trainer.metrics(dict(zip(arrays, resampled)), means)

@@ -22,7 +22,6 @@ class Task:
     default_monitor = "loss"
     default_weight_decay = 0.0
     reports = False  # whether train.py measures the best checkpoint once more at the end
-    resampled = True  # whether scores of resampled items say how sure those of all items are
 
     def metric_names(self) -> Collection[str]:
         """What `evaluate` measures, known before anything is measured; empty: not known."""
@@ -97,6 +96,13 @@ class Task:
 
     def predictions(self, output: Any, batch: Any) -> Mapping[str, Any]:
         """Per-sample tensors (or lists of text) of a validation step that `metrics` needs."""
+        return {}
+
+    def sample_scores(self, predictions: dict[str, Any]) -> Mapping[str, Any]:
+        """Name of a metric that is a mean over samples -> [samples] what each adds: what a final report resamples.
+
+        Empty: the report resamples the predictions and computes `metrics` anew.
+        """
         return {}
 
     def metrics(self, predictions: dict[str, Any], means: dict[str, float]) -> dict[str, float]:

@@ -323,3 +323,23 @@ def test_balanced_batches_draw_rare_classes_as_often(tmp_path: Path) -> None:
     trainer = train.train(train.parse(words), train.given_options(words))
     drawn = torch.cat([batch["label"] for batch in trainer.train_loader])
     assert drawn.mean().item() == 0.5
+
+
+@pytest.mark.parametrize(
+    ("task", "more", "names"),
+    [
+        ("masking", "--mask_proportion 0.3", ("masked_accuracy", "masked_accuracy_top5")),
+        ("prot_interface", "", ("recall_at_1", "recall_at_5", "mean_reciprocal_rank")),
+    ],
+)
+def test_reports_without_labels_have_intervals_too(data: Path, tmp_path: Path, task: str, more: str, names) -> None:
+    """Means over masked blocks or pairs: what whole groups of items give, with all candidates of the set."""
+    words = command(task, data, tmp_path / "runs", f"{SIZES} --max_epoch 1 --bootstrap 200 {more}")
+    trainer = train.train(train.parse(words), train.given_options(words))
+    report = json.loads((trainer.save_dir / "final_report.json").read_text())["sets"]["valid"]
+    assert report["items"] == len(trainer.valid_loader.dataset)
+    best = min(trainer.history, key=lambda epoch: epoch["epoch"])["valid"]
+    for name in names:
+        score = report["scores"][name]
+        assert score["value"] == pytest.approx(best[name], rel=1e-5)
+        assert score["low"] <= score["value"] <= score["high"], name

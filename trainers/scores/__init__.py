@@ -3,7 +3,7 @@
 from trainers.scores.bootstrap import Interval, bootstrap
 from trainers.scores.classification import binary_metrics, multiclass_metrics
 from trainers.scores.regression import regression_metrics, spearman_by_group, within_group_spearman
-from trainers.scores.retrieval import retrieval_metrics
+from trainers.scores.retrieval import retrieval_metrics, retrieval_scores
 
 __all__ = [
     "METRIC_DIRECTION",
@@ -13,6 +13,7 @@ __all__ = [
     "multiclass_metrics",
     "regression_metrics",
     "retrieval_metrics",
+    "retrieval_scores",
     "smaller_is_better",
     "spearman_by_group",
     "within_group_spearman",

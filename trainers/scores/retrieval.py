@@ -23,9 +23,14 @@ def retrieval_metrics(similarity: np.ndarray) -> Scores:
     similarity = np.asarray(similarity, float)
     if similarity.ndim != 2 or similarity.shape[0] != similarity.shape[1]:
         raise ValueError(f"similarities must be a square matrix, got shape {similarity.shape}")
+    return {name: float(values.mean()) for name, values in retrieval_scores(similarity).items()}
+
+
+def retrieval_scores(similarity: np.ndarray) -> dict[str, np.ndarray]:
+    """[queries] what each query adds to the means of `retrieval_metrics`; NaN where they are undefined."""
     if len(similarity) < 2 or np.isnan(similarity).any():
-        return dict.fromkeys((*(f"recall_at_{k}" for k in AT), "mean_reciprocal_rank"), float("nan"))
-    rank = rankdata(-similarity, method="max", axis=1).diagonal()
-    return {f"recall_at_{k}": float((rank <= k).mean()) for k in AT} | {
-        "mean_reciprocal_rank": float((1 / rank).mean())
-    }
+        rank = np.full(len(similarity) or 1, np.nan)
+    else:
+        rank = rankdata(-similarity, method="max", axis=1).diagonal()
+    found = {f"recall_at_{k}": np.where(np.isnan(rank), np.nan, rank <= k) for k in AT}
+    return found | {"mean_reciprocal_rank": 1 / rank}
