@@ -145,6 +145,8 @@ def config_from_dict(kind: type, values: Mapping[str, Any], source: str = "confi
     for name, value in options.items():
         if is_dataclass(wanted[name]) and isinstance(value, Mapping):
             options[name] = config_from_dict(cast(type, wanted[name]), value, source)
+        elif isinstance(value, str) and {int, float, bool} & {wanted[name], *get_args(wanted[name])}:
+            raise ConfigError(f"{name} must be a number or true or false, got the text {value!r}", source)
         elif not is_dataclass(wanted[name]):
             options[name] = convert(name, value, wanted[name], source)
     return kind(**options)

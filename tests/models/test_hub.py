@@ -222,7 +222,9 @@ def test_facts_stay_when_a_model_is_saved_again(model: DenoisePretrainModel, tmp
     assert from_pretrained(tmp_path / "second").facts == FACTS | {"license": "mit"}
 
 
-@pytest.mark.parametrize(("key", "value"), [("n_layers", "many"), ("dropout", []), ("modality_embedding", 3)])
+@pytest.mark.parametrize(
+    ("key", "value"), [("n_layers", "many"), ("n_layers", "4"), ("dropout", []), ("modality_embedding", 3)]
+)
 def test_a_value_of_the_wrong_type_is_named(
     key: str, value: object, model: DenoisePretrainModel, tmp_path: Path
 ) -> None:
