@@ -112,7 +112,9 @@ def test_published_files_give_the_recorded_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [torch.Tensor.to_sparse, lambda t: t.to("meta"), lambda t: t.to(torch.complex64)], ids=str
+    "change",
+    [torch.Tensor.to_sparse, lambda t: t.to("meta"), lambda t: t.to(torch.complex64)],
+    ids=["sparse", "meta", "complex"],
 )
 def test_tensors_that_are_no_plain_numbers_are_refused_by_name(tmp_path: Path, change) -> None:
     config, weights = published_files(tmp_path)
