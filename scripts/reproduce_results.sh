@@ -22,7 +22,6 @@ PPI_EPOCHS=${PPI_EPOCHS:-3} PL_EPOCHS=${PL_EPOCHS:-2} TYPE_EPOCHS=${TYPE_EPOCHS:
 MASKING_STEPS=${MASKING_STEPS:-120} PAIR_STEPS=${PAIR_STEPS:-60} # within one epoch
 CROP=${CROP:-64}                 # blocks of an item
 BUDGET=${BUDGET:-400}            # blocks of a batch
-POCKET_BUDGET=${POCKET_BUDGET:-100} # the same for pockets, which are small
 PAIRS=${PAIRS:-16}               # pairs of a step of prot_interface
 STEPS=${STEPS:-}                 # largest number of steps of any run (empty: no limit)
 LR=${LR:-1e-3}
@@ -121,13 +120,12 @@ for table in "${tables[@]}"; do
             ;;
         pocket_type)
             pockets type && split "$table" 1
-            compare "$table" multiclass_classifier "$table" "$TYPE_EPOCHS" --max_n_vertex_per_gpu "$POCKET_BUDGET" \
+            compare "$table" multiclass_classifier "$table" "$TYPE_EPOCHS" --max_n_vertex_per_gpu "$BUDGET" \
                 --monitor balanced_accuracy --class_weights balanced
             ;;
         pocket_bound)
             pockets bound && split "$table" 1
-            compare "$table" binary_classifier "$table" "$BOUND_EPOCHS" --max_n_vertex_per_gpu "$POCKET_BUDGET" \
-                --monitor auroc
+            compare "$table" binary_classifier "$table" "$BOUND_EPOCHS" --max_n_vertex_per_gpu "$BUDGET" --monitor auroc
             ;;
         masking)
             structures pretrain && held_out
