@@ -78,7 +78,8 @@ def loader(n: int, shuffle: bool, seed: int) -> Any:
         budget = int(os.environ["BUDGET"])
         sampler = BatchSampler(counts, None, budget, shuffle=shuffle, rank=rank(), world=world_size())
     items: Any = TinyItems(n, seed)
-    return make_loader(items, sampler, num_workers=1, collate=default_collate)
+    # Beside the threads of a process group a forked loader has hung once (docs/reliability.md).
+    return make_loader(items, sampler, num_workers=int(world_size() == 1), collate=default_collate)
 
 
 @command("train")
