@@ -110,21 +110,7 @@ def rows_of_index(path: str | Path, label_columns: Sequence[str] = ()) -> list[R
             values than the header; names the line or column.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        what = "no such file" if isinstance(error, FileNotFoundError) else f"can't be read: {error.strerror}"
-        raise DataError(what, path) from error
-    except UnicodeDecodeError as error:
-        raise DataError("is not UTF-8 text", path) from error
-    csv.field_size_limit(MAX_FIELD)
-    reader = csv.reader(io.StringIO(text, newline=""))
-    try:
-        lines = [(reader.line_num, [value.strip() for value in values]) for values in reader if any(values)]
-    except csv.Error as error:
-        raise DataError(f"is not CSV: {error}", path, f"line {reader.line_num}") from error
-    if len(lines) < 2:
-        raise DataError("has no rows" if lines else "is empty", path, hint=f"a CSV with columns {', '.join(REQUIRED)}")
+    lines = lines_of_index(path)
     header = lines[0][1]
     columns = _columns(header, path)
     for name in label_columns:
@@ -143,6 +129,30 @@ def rows_of_index(path: str | Path, label_columns: Sequence[str] = ()) -> list[R
         targets = tuple(values[header.index(name)] for name in several)
         rows.append(Row(line=number, **fields, targets=targets))
     return rows
+
+
+def lines_of_index(path: Path) -> list[tuple[int, list[str]]]:
+    """Line number and values of the header and of every row, blanks around values removed.
+
+    Raises:
+        DataError: the file is absent, is no UTF-8 text or no CSV, or has no rows.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        what = "no such file" if isinstance(error, FileNotFoundError) else f"can't be read: {error.strerror}"
+        raise DataError(what, path) from error
+    except UnicodeDecodeError as error:
+        raise DataError("is not UTF-8 text", path) from error
+    csv.field_size_limit(MAX_FIELD)
+    reader = csv.reader(io.StringIO(text, newline=""))
+    try:
+        lines = [(reader.line_num, [value.strip() for value in values]) for values in reader if any(values)]
+    except csv.Error as error:
+        raise DataError(f"is not CSV: {error}", path, f"line {reader.line_num}") from error
+    if len(lines) < 2:
+        raise DataError("has no rows" if lines else "is empty", path, hint=f"a CSV with columns {', '.join(REQUIRED)}")
+    return lines
 
 
 def _columns(header: list[str], path: Path) -> dict[str, int]:

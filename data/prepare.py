@@ -3,7 +3,7 @@
 `scripts/process_pdbs.py` runs this on many processes through `data.prepare_parallel`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ import numpy as np
 from configs.errors import ConfigError, DataError, LigareError
 from data.blocks import ligand_file_blocks
 from data.discover import discover
+from data.failures import Failure
 from data.index import Row
 from data.interface import CUTOFF, Partner, make_interface
 from data.item import Item
@@ -54,16 +55,6 @@ class PrepareOptions:
         return load_vocabulary(self.vocabulary)
 
 
-class Failure(NamedTuple):
-    """A row, or a file without an index, that gave no item; `row` is its line in the index."""
-
-    file: str
-    row: str
-    pdb_id: str
-    modality: str
-    reason: str
-
-
 class Task(NamedTuple):
     """The work on one structure file: rows of an index (None: find its interfaces).
 
@@ -83,14 +74,22 @@ class Done(NamedTuple):
 
 
 def process_row(
-    structure: Structure, row: Row, vocabulary: Vocabulary, root: Path = Path(), cutoff: float = CUTOFF
+    structure: Structure,
+    row: Row,
+    vocabulary: Vocabulary,
+    root: Path = Path(),
+    cutoff: float = CUTOFF,
+    partners: tuple[Partner, Partner] | None = None,
 ) -> Item:
     """The item of one row of an index.
+
+    Args:
+        partners: the two sides, where they are known already; otherwise those that the row names.
 
     Raises:
         LigareError: what the row asks for is not there or makes no interface; the message says what and where.
     """
-    partners = partners_of_row(structure, row, vocabulary, root)
+    partners = partners or partners_of_row(structure, row, vocabulary, root)
     modality = name_modality(row.modality) if row.modality else find_modality(structure, partners)
     item = make_interface(
         structure,
@@ -127,6 +126,17 @@ def partners_of_row(
 
 def process_task(task: Task, root: Path, options: PrepareOptions) -> Iterator[Done]:
     """Items and failures of one structure file, which is read once."""
+    return (done for done, _ in process_with_structure(task, root, options))
+
+
+def process_with_structure(
+    task: Task, root: Path, options: PrepareOptions, make: Callable[..., Item] = process_row
+) -> Iterator[tuple[Done, Structure | None]]:
+    """What `process_task` gives, with the structure that was read (None: it could not be).
+
+    Args:
+        make: gives the item of a row, with the arguments and errors of `process_row`.
+    """
     vocabulary = options.load_vocabulary()
     rows = task.rows
     try:
@@ -135,17 +145,17 @@ def process_task(task: Task, root: Path, options: PrepareOptions) -> Iterator[Do
         structure = read_structure(root / task.path, options.model)
     except (LigareError, *UNFORESEEN) as error:
         for row in rows or [None]:
-            yield Done(_place(task, row, 0), _failure(task, row, error))
+            yield Done(_place(task, row, 0), _failure(task, row, error)), None
         return
     if rows is None:
-        yield from _discovered(task, structure, vocabulary, options)
+        yield from ((done, structure) for done in _discovered(task, structure, vocabulary, options))
         return
     for row in rows:
         try:
-            result: Item | Failure = process_row(structure, row, vocabulary, root, options.cutoff)
+            result: Item | Failure = make(structure, row, vocabulary, root, options.cutoff)
         except (LigareError, *UNFORESEEN) as error:
             result = _failure(task, row, error)
-        yield Done(_place(task, row, 0), result)
+        yield Done(_place(task, row, 0), result), structure
 
 
 def _place(task: Task, row: Row | None, number: int) -> tuple[int, int]:

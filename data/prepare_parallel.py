@@ -5,9 +5,7 @@ it was made of (a key of the rows, the files' sizes and times, the options and t
 the parts that still hold and makes the others again.
 """
 
-import csv
 import hashlib
-import io
 import json
 import shutil
 from collections import Counter
@@ -20,10 +18,10 @@ from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from configs.errors import DataError
-from configs.files import atomic_write
+from data.failures import Failure, write_failures
 from data.index import Row
 from data.item import Item
-from data.prepare import Failure, PrepareOptions, Task, process_task
+from data.prepare import PrepareOptions, Task, process_task
 from data.shard_files import MANIFEST, SCHEMA_VERSION
 from data.shards import ShardReader, ShardWriter, write_part
 from data.vocab import MODALITIES, UNKNOWN, Vocabulary
@@ -177,12 +175,3 @@ def _report(out: Path) -> Report:
     failures = [Failure(*row) for row in extra["failures"]]
     made = Counter(MODALITIES[m] for m in reader.counts["modality"].tolist())
     return Report(made, Counter(f.modality for f in failures), failures, Counter(extra["unknown"]))
-
-
-def write_failures(path: Path, failures: Sequence[Failure]) -> None:
-    """Write failures as CSV, atomically: file, row (line of the index), pdb_id, modality, reason."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(Failure._fields)
-    table.writerows(failures)
-    atomic_write(path, text.getvalue())
