@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from configs.errors import ConfigError, Preempted
 from trainers import distributed, resume
-from trainers.batches import item_ids, iterate, start_epoch
+from trainers.batches import iterate, start_epoch
 from trainers.callbacks import Callback, default_callbacks
 from trainers.changes import tell_changes
 from trainers.checkpoint import Checkpoints
@@ -18,19 +18,19 @@ from trainers.distributed import choose_device, from_main, is_main, say, to_devi
 from trainers.ema import MovingAverage
 from trainers.evaluation import evaluate
 from trainers.finetune import to_store, train_mode
-from trainers.gradient_step import StepModule, distribute, joint_loss, without_sync
-from trainers.metrics import Meter, weigh
+from trainers.gradient_step import StepModule, distribute
+from trainers.metrics import Meter
 from trainers.monitor import choose_monitor
-from trainers.preemption import stopped, told_to_stop
+from trainers.preemption import stopped
 from trainers.run_folder import LineLog, choose_run_folder, prepare_run_folder, recorded_facts
-from trainers.task import Task
+from trainers.steps import Steps
 from trainers.train_config import TrainConfig
 from trainers.training_state import TrainingState, read_state, write_state
 
 __all__ = ["TrainConfig", "Trainer"]
 
 
-class Trainer(Task):
+class Trainer(Steps):
     """Trains a model: epochs, validation, schedules, checkpoints, early stopping, resume, any number of ranks.
 
     Args:
@@ -145,60 +145,6 @@ class Trainer(Task):
                 raise stopped(f"the state is stored in {self.save_dir}")
         return self.epoch_meter.means()
 
-    def _step(self, group: list[Any], device: torch.device) -> bool:
-        """One optimiser step on the mean gradient of a group of batches; False when it was skipped."""
-        good = 0
-        for position, batch in enumerate(group):
-            loss = self._forward(batch, self.batch - len(group) + position, device)
-            if position == 0:
-                self.optimizer.zero_grad(set_to_none=True)
-            if loss is not None:
-                loss.backward()
-                good += 1
-        if not good:
-            return False
-        if self.config.accumulate > 1:
-            distributed.average_gradients(self.model.parameters())
-            for p in self.model.parameters():
-                if p.grad is not None:
-                    p.grad /= good
-        return self._update(group)
-
-    def _forward(self, batch: Any, number: int, device: torch.device) -> Tensor | None:
-        """The loss to go backward from; None when some rank's is not finite, and every rank leaves the batch out."""
-        counts = self.part_counts(batch)  # before the batch is on the device, so that nothing waits for it
-        batch = to_device(batch, device)
-        with without_sync(self._step_module, self.config.accumulate), self.autocast():
-            loss, box = self._step_module(batch, number)
-        bad = not bool(torch.isfinite(loss))
-        joint, flags = joint_loss(loss, (bad, told_to_stop()), self.loss_terms(box.output), counts)
-        any_bad, told = flags
-        self.told_to_stop |= told
-        if any_bad:
-            self._note_skip([batch], number, "loss", bad)
-            return None
-        parts = weigh(self.logged_parts(box.output, batch), counts)
-        self.epoch_meter.add(parts)
-        self.window_meter.add(parts)
-        return joint
-
-    def _update(self, group: list[Any]) -> bool:
-        """Clip and apply the gradients; False when they are not finite (being averaged, they are so on all ranks)."""
-        parameters = [p for p in self.model.parameters() if p.grad is not None]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.grad_clip or float("inf"))
-        if not torch.isfinite(norm):
-            self.optimizer.zero_grad(set_to_none=True)
-            self._note_skip(group, self.batch - 1, "gradient", True)
-            return False
-        self.last_gradient_norm, self.last_lr = float(norm), float(self.optimizer.param_groups[0]["lr"])
-        self.optimizer.step()
-        if self.average is not None:
-            self.average.update()
-        self.global_step += 1
-        if self.scheduler is not None and self.scheduler_frequency == "batch":
-            self.scheduler.step()
-        return True
-
     def _after_step(self) -> None:
         self.event("on_batch_end")
         if self.global_step % self.config.log_every == 0:
@@ -216,21 +162,6 @@ class Trainer(Task):
         record |= {"gradient_norm": self.last_gradient_norm, "train": parts}
         for callback in self.callbacks:
             callback.on_log(self, record)
-
-    def _note_skip(self, batches: list[Any], number: int, reason: str, here: bool) -> None:
-        """Count skipped work and write which items it held. All ranks get here together."""
-        self.skipped_steps += 1
-        ids = [name for batch in batches for name in item_ids(batch)]
-        ranks = distributed.gather_objects({"rank": distributed.rank(), "ids": ids} if here else None)
-        say(f"skipped batch {number} of epoch {self.epoch}: non-finite {reason} (its items are in skipped.jsonl)")
-        if is_main():
-            record: dict[str, Any] = {
-                "epoch": self.epoch,
-                "batch": number,
-                "step": self.global_step,
-                "reason": f"non-finite {reason}",
-            }
-            self.logs["skipped"].append(record | {"ranks": [r for r in ranks if r]})
 
     # Validation
 
