@@ -1,7 +1,6 @@
 """Losses of pretraining (parity SPEC 6): pure functions; each has a base, the loss of predicting nothing."""
 
 import math
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -53,38 +52,3 @@ def masked_loss(logits: Tensor, labels: Tensor) -> Tensor:
 def masked_base(logits: Tensor) -> Tensor:
     """Cross entropy of equal probabilities; zero when nothing is masked."""
     return logits.new_tensor(math.log(logits.shape[1]) if len(logits) else 0.0)
-
-
-REGRESSION_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "mse": lambda prediction, target: (prediction - target).square(),
-    "mae": lambda prediction, target: (prediction - target).abs(),
-    "huber": lambda prediction, target: F.huber_loss(prediction, target, reduction="none"),
-}
-"""Loss of each value by name (`--regression_loss`), on the scale that the model learns."""
-
-
-def mean_of_known(losses: Tensor, weights: Tensor) -> Tensor:
-    """Mean of losses by their weights; zero, with a gradient of zero, where all weights are.
-
-    Args:
-        losses, weights: of equal shape.
-    """
-    return (losses * weights).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
-
-
-def contrastive_loss(first: Tensor, second: Tensor, temperature: float = 0.5) -> Tensor:
-    """How badly each row finds its partner among all others (parity SPEC 7); 0 for a single pair.
-
-    With a = z y^T / t, s = z z^T / t, r = y y^T / t the loss is the mean over both sides of
-    -a_ii + log(sum_{j != i} exp(s_ij) + sum_j exp(a_ij)), and the same with r and a transposed.
-
-    Args:
-        first, second: z and y, [pairs, width], rows of length 1.
-    """
-    across = first @ second.T / temperature
-    itself = torch.eye(len(first), dtype=torch.bool, device=first.device)
-    terms = []
-    for side, own in ((across, first), (across.T, second)):
-        others = (own @ own.T / temperature).masked_fill(itself, -torch.inf)
-        terms.append(torch.cat([others, side], 1).logsumexp(1) - side.diagonal())
-    return torch.cat(terms).mean()

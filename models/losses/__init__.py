@@ -1,0 +1,29 @@
+"""Losses, by what they are for."""
+
+from models.losses.contrastive import contrastive_loss
+from models.losses.pretraining import atom_loss, masked_base, masked_loss, squared_error, torsion_loss
+from models.losses.regression import (
+    LOSS_CONFIGS,
+    REGRESSION_LOSSES,
+    PhasedRegressionLoss,
+    band_loss,
+    mean_of_known,
+    phase_of_epoch,
+    smape_loss,
+)
+
+__all__ = [
+    "LOSS_CONFIGS",
+    "REGRESSION_LOSSES",
+    "PhasedRegressionLoss",
+    "atom_loss",
+    "band_loss",
+    "contrastive_loss",
+    "masked_base",
+    "masked_loss",
+    "mean_of_known",
+    "phase_of_epoch",
+    "smape_loss",
+    "squared_error",
+    "torsion_loss",
+]
