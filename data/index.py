@@ -199,5 +199,11 @@ def structure_files(path: str | Path) -> list[Path]:
     return found
 
 
+def stem_of(path: str | Path) -> str:
+    """Name of a structure file without its endings: 1abc of x/1abc.pdb.gz."""
+    name = Path(path).name
+    return name.removesuffix(".gz").rsplit(".", 1)[0] or name
+
+
 def _structures_among(paths: Iterable[Path]) -> list[Path]:
     return [p for p in paths if p.name.lower().removesuffix(".gz").endswith(SUFFIXES) and not p.name.startswith(".")]
