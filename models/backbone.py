@@ -145,6 +145,10 @@ class Backbone(HubModel, nn.Module):
         if not self.config.global_message_passing:
             sizes = np.array(graph.ordinary_list, np.int64)
             block_repr = block_repr[(graph.B == GLOBAL).long().argsort(stable=True)[: int(sizes.sum())]]
+        return self.pool_sets(block_repr, sizes)
+
+    def pool_sets(self, block_repr: Tensor, sizes: np.ndarray) -> Tensor:
+        """[sets, H] pooled blocks of each set; the sets stand one after another. sizes: [sets] blocks."""
         groups = [np.arange(len(sizes))] if self.config.padding == "batch" else similar_sizes(sizes)
         pooled = []
         for chosen in groups:
