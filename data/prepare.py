@@ -14,7 +14,7 @@ from configs.errors import ConfigError, DataError, LigareError
 from data.blocks import ligand_file_blocks
 from data.discover import discover
 from data.failures import Failure
-from data.index import Row
+from data.index import Row, stem_of
 from data.interface import CUTOFF, Partner, make_interface
 from data.item import Item
 from data.ligand import split_ligand
@@ -158,12 +158,20 @@ def process_with_structure(
         yield Done(_place(task, row, 0), result), structure
 
 
+def refused_task(task: Task, reason: str) -> Iterator[Done]:
+    """The failures of a structure file that isn't tried."""
+    for row in task.rows or [None]:
+        yield Done(_place(task, row, 0), _failure(task, row, DataError(reason, task.path)))
+
+
 def _place(task: Task, row: Row | None, number: int) -> tuple[int, int]:
     return (task.number, number) if row is None else (row.line, 0)
 
 
 def _failure(task: Task, row: Row | None, error: BaseException, name: str = "") -> Failure:
     reason = str(error) if isinstance(error, LigareError) else f"unforeseen {type(error).__name__}: {error}"
+    if isinstance(error, MemoryError):
+        reason = f"{task.path}: needs more memory than a process may have (--memory_per_process)"
     reason = " ".join(reason.split())
     if row is None:
         return Failure(task.path, "", name, "", reason)
@@ -185,12 +193,6 @@ def _discovered(task: Task, structure: Structure, vocabulary: Vocabulary, option
         except (LigareError, *UNFORESEEN) as error:
             result = _failure(task, None, error, name)
         yield Done((task.number, number), result)
-
-
-def stem_of(path: str | Path) -> str:
-    """Name of a structure file without its endings: 1abc of x/1abc.pdb.gz."""
-    name = Path(path).name
-    return name.removesuffix(".gz").rsplit(".", 1)[0] or name
 
 
 def items_of_file(source: Any, **options: Any) -> list[Item]:

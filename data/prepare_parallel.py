@@ -1,41 +1,41 @@
-"""Tasks to a data set on many processes: parts that survive an interruption, then one data set in the given order.
+"""Structure files to a data set on many processes: parts that survive an interruption (`data.parts`), made here or on a
+cluster (`data.backends`), then one data set in the given order (`data.join_parts`)."""
 
-Every part is a small data set of its own in OUT/.parts, complete when its manifest is there. Its manifest names what
-it was made of (a key of the rows, the files' sizes and times, the options and the format), so a second run takes up
-the parts that still hold and makes the others again.
-"""
-
+import fcntl
 import hashlib
 import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from joblib import Parallel, delayed
+import numpy as np
 from tqdm import tqdm
 
 from configs.errors import DataError
-from data.failures import Failure, write_failures
-from data.index import Row
-from data.item import Item
-from data.prepare import PrepareOptions, Task, process_task
-from data.shard_files import MANIFEST, SCHEMA_VERSION
-from data.shards import ShardReader, ShardWriter, write_part
-from data.vocab import MODALITIES, UNKNOWN, Vocabulary
+from data.backends import Backend
+from data.failures import Failure, append_failures, read_failures, write_failures
+from data.join_parts import copy_joined, survey
+from data.part_process import order_of
+from data.parts import PARTS, files_a_part, is_complete, key_of
+from data.prepare import PrepareOptions, Task
+from data.shard_files import MANIFEST, read_manifest
+from data.shards import ShardReader, ShardWriter
+from data.supervise import Order
+from data.vocab import MODALITIES, Vocabulary
 
-PARTS = ".parts"
-FILES_A_PART = 16
-FORMAT = 2  # of the items made; a change of the code that changes items raises it
+FAILURES = "failures.csv"
+TOLD = 3  # failures in a report
 
 
 class Report(NamedTuple):
     """What a run made.
 
     Attributes:
-        made, refused: number of rows by modality. failures: the refused rows. unknown: residue name -> number of
+        made, refused: number of rows by modality. failures: the first refused rows. unknown: residue name -> number of
         blocks of unknown type.
     """
 
@@ -50,128 +50,115 @@ def prepare(
     root: Path,
     out: Path,
     options: PrepareOptions,
-    n_jobs: int = 1,
+    backend: Backend | None = None,
     progress: bool = True,
     label_facts: Mapping[str, Any] | None = None,
 ) -> Report:
     """Make the data set of some tasks in folder `out`; a run that was interrupted is continued.
 
-    The items are in index order (or by file and order of discovery), whatever `n_jobs`. Rows that give no item are
-    listed in `out`/failures.csv.
+    The items are in index order (or by file and order of discovery), whatever the backend. Rows that give no item are
+    listed in `out`/failures.csv: while the run goes on as they come, at its end in the order of the index.
 
     Args:
-        label_facts: what the labels are (`targets`, `classes`, `label_unit`), kept in the manifest.
+        backend: where to work (default: one process here). Workers of a cluster must see `root` and `out` by the same
+            paths. label_facts: what the labels are (`targets`, `classes`, `label_unit`), kept in the manifest.
 
     Raises:
-        DataError: `out` holds a data set of other input or options, or no task gave an item.
+        DataError: `out` holds a data set of other input or options, another run is making it, or no task gave an item.
     """
     vocabulary = options.load_vocabulary()
-    chunks = [tasks[i : i + FILES_A_PART] for i in range(0, len(tasks), FILES_A_PART)]
+    size = files_a_part(len(tasks))
+    chunks = [tasks[i : i + size] for i in range(0, len(tasks), size)]
     keys = [key_of(chunk, root, options, vocabulary) for chunk in chunks]
     facts = dict(label_facts or {})
     whole = hashlib.sha256(("".join(keys) + (json.dumps(facts) if facts else "")).encode()).hexdigest()
     if (out / MANIFEST).exists():
-        if ShardReader(out, verify=False).manifest["extra"].get("key") == whole:
+        if read_manifest(out)["extra"].get("key") == whole:
             return _report(out)
         hint = "choose another --out_path or delete this one"
         raise DataError("holds a data set of other rows, files or options", out, hint=hint)
     folders = [out / PARTS / f"part-{i:06d}" for i in range(len(chunks))]
+    with _alone(out):
+        _make_parts(chunks, keys, folders, root, options, backend or Backend(), progress)
+        _join(folders, out, {"key": whole} | facts, options, vocabulary)
+    return _report(out)
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Keep other runs on this machine from the same folder."""
+    (out / PARTS).mkdir(parents=True, exist_ok=True)
+    with open(out / PARTS / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as taken:
+            raise DataError("another run is making this data set", out) from taken
+        yield
+
+
+def _make_parts(
+    chunks: Sequence[Sequence[Task]],
+    keys: Sequence[str],
+    folders: Sequence[Path],
+    root: Path,
+    options: PrepareOptions,
+    backend: Backend,
+    progress: bool,
+) -> None:
+    """Make the parts that are not there yet."""
     waiting = [i for i, folder in enumerate(folders) if not is_complete(folder, keys[i])]
-    calls = (delayed(make_part)(chunks[i], root, folders[i], keys[i], options) for i in waiting)
-    with tqdm(total=len(tasks), unit=" files", disable=not progress) as bar:
-        bar.update(len(tasks) - sum(len(chunks[i]) for i in waiting))
-        for done in Parallel(n_jobs=n_jobs, return_as="generator_unordered")(calls):
-            bar.update(done)
-    return _join(folders, out, {"key": whole} | facts, options, vocabulary)
+    failures = folders[0].parent.parent / FAILURES if folders else Path()
+    ready = sorted({*range(len(folders))} - {*waiting})
+    if folders:
+        write_failures(failures, survey([folders[i] for i in ready]).failures)
+    there = replace(options, vocabulary=_absolute(options.vocabulary))
+    orders = (
+        Order(
+            i,
+            order_of(chunks[i], root.resolve(), folders[i].resolve(), keys[i], there),
+            tuple(task.path for task in (chunks[i][0], chunks[i][-1])),
+        )
+        for i in waiting
+    )
+    with tqdm(total=sum(map(len, chunks)), unit=" files", disable=not progress) as bar:
+        bar.update(sum(len(chunks[i]) for i in ready))
+        for made in backend.make(orders) if waiting else ():
+            if not (folders[made.number] / MANIFEST).exists():
+                hint = "--out_path must be the same folder on all machines"
+                raise DataError("a worker made this part, but it isn't here", folders[made.number], hint=hint)
+            append_failures(failures, made.failures)
+            bar.update(len(chunks[made.number]))
 
 
-def key_of(chunk: Sequence[Task], root: Path, options: PrepareOptions, vocabulary: Vocabulary) -> str:
-    """Hash of everything that the items of some tasks are made of."""
-    names = dict.fromkeys(name for t in chunk for name in (t.path, *(row.ligand_path for row in t.rows or ())) if name)
-    content = {
-        "format": [FORMAT, SCHEMA_VERSION],
-        "options": asdict(options),
-        "vocabulary": vocabulary.fingerprint,
-        "tasks": [(t.number, t.path, None if t.rows is None else [_content(row) for row in t.rows]) for t in chunk],
-        "files": [_state(root / name) for name in names],
-    }
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def _content(row: Row) -> dict[str, Any]:
-    """What a row says; without targets as before there were any, so that older data sets stay those of their rows."""
-    return {name: value for name, value in asdict(row).items() if name != "targets" or value}
-
-
-def _state(path: Path) -> tuple[int, int]:
-    try:
-        found = path.stat()
-    except (OSError, ValueError):
-        return 0, 0
-    return found.st_size, found.st_mtime_ns
-
-
-def is_complete(folder: Path, key: str) -> bool:
-    """Whether a part is there, whole and made of what `key` says; any other remains of it are removed."""
-    try:
-        if (folder / MANIFEST).exists() and ShardReader(folder).manifest["extra"].get("key") == key:
-            return True
-    except DataError:
-        pass  # a damaged part is made again
-    shutil.rmtree(folder, ignore_errors=True)
-    return False
-
-
-def make_part(chunk: Sequence[Task], root: Path, folder: Path, key: str, options: PrepareOptions) -> int:
-    """Make one part; return its number of files."""
-    vocabulary = options.load_vocabulary()
-    done = sorted((d for task in chunk for d in process_task(task, root, options)), key=lambda d: d.place)
-    items = [d for d in done if isinstance(d.result, Item)]
-    failures = [(*d.place, *d.result) for d in done if isinstance(d.result, Failure)]
-    extra: dict[str, Any] = {"key": key, "places": [d.place for d in items], "failures": failures}
-    results = [d.result for d in items if isinstance(d.result, Item)]
-    write_part(folder, results, vocabulary.fingerprint, vocabulary=vocabulary.name, extra=extra)
-    return len(chunk)
+def _absolute(vocabulary: str) -> str:
+    """The same vocabulary for a process with another working folder."""
+    return str(Path(vocabulary).resolve()) if Path(vocabulary).is_file() else vocabulary
 
 
 def _join(
     folders: list[Path], out: Path, facts: dict[str, Any], options: PrepareOptions, vocabulary: Vocabulary
-) -> Report:
-    readers = [ShardReader(folder, verify=False) for folder in folders]
-    places = sorted(
-        (tuple(place), part, i)
-        for part, reader in enumerate(readers)
-        for i, place in enumerate(reader.manifest["extra"]["places"])
-    )
-    listed = sorted(tuple(row) for reader in readers for row in reader.manifest["extra"]["failures"])
-    failures = [Failure(*row[2:]) for row in listed]
-    write_failures(out / "failures.csv", failures)
-    if not places:
+) -> None:
+    joined = survey(folders)
+    write_failures(out / FAILURES, joined.failures)
+    if not len(joined.part):
         shutil.rmtree(out / PARTS)
-        first = f"; the first of {len(failures)} reasons: {failures[0].reason}" if failures else ""
-        raise DataError(f"no interface could be made{first}", hint=f"all are in {out / 'failures.csv'}")
-    unknown: Counter[str] = Counter()
-    extra = facts | {"options": asdict(options), "failures": [list(f) for f in failures], "unknown": unknown}
-    writer = ShardWriter(
+        first = f"; the first of {len(joined.failures)} reasons: {joined.failures[0].reason}" if joined.failures else ""
+        raise DataError(f"no interface could be made{first}", hint=f"all are in {out / FAILURES}")
+    extra = facts | {"options": asdict(options), "refused": len(joined.failures), "unknown": joined.unknown}
+    with ShardWriter(
         out, vocabulary.fingerprint, vocabulary=vocabulary.name, fragmentation_method=vocabulary.name, extra=extra
-    )
-    with writer:
-        for item in (readers[part][i] for _, part, i in places):
-            unknown.update(unknown_names(item))
-            writer.add(item)
+    ) as writer:
+        copy_joined(joined, folders, writer)
     shutil.rmtree(out / PARTS)
-    return _report(out)
-
-
-def unknown_names(item: Item) -> Iterator[str]:
-    """Residue name of every block of unknown type."""
-    names = item.block_resname or []
-    return (names[i] for i in (item.B == UNKNOWN).nonzero()[0].tolist())
 
 
 def _report(out: Path) -> Report:
     reader = ShardReader(out, verify=False)
-    extra = reader.manifest["extra"]
-    failures = [Failure(*row) for row in extra["failures"]]
-    made = Counter(MODALITIES[m] for m in reader.counts["modality"].tolist())
-    return Report(made, Counter(f.modality for f in failures), failures, Counter(extra["unknown"]))
+    numbers, counts = np.unique(reader.counts["modality"], return_counts=True)
+    made = Counter({MODALITIES[m]: n for m, n in zip(numbers.tolist(), counts.tolist())})
+    refused, first = Counter[str](), list[Failure]()
+    for failure in read_failures(out / FAILURES):
+        refused[failure.modality] += 1
+        if len(first) < TOLD:
+            first.append(failure)
+    return Report(made, refused, first, Counter(reader.manifest["extra"]["unknown"]))

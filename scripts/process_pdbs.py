@@ -11,7 +11,8 @@ values become the targets of a regression; with --label_classes the labels are n
 With --structures, a folder or a file is searched: every pair of chains and every ligand, ion and glycan in contact.
 
 A run can be stopped at any time; the same command continues it. Rows that give no interface are listed in
-OUT_PATH/failures.csv with file, row and reason.
+OUT_PATH/failures.csv with file, row and reason; among them those of files that take too long, or that end the process
+that reads them three times.
 
 Exit code: 0 when interfaces were made (also when some rows were refused), 2 for bad arguments, an unreadable index, or
 when nothing could be made, 130 when interrupted.
@@ -24,15 +25,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from joblib.externals.loky.process_executor import TerminatedWorkerError
-
 from configs.command import check_processes, command
-from configs.errors import ConfigError, DataError, LigareError
+from configs.errors import ConfigError, LigareError
+from data.backends import NAMES, Backend
 from data.index import rows_of_index, structure_files, with_class_numbers
 from data.interface import CUTOFF
 from data.partners import name_modality
 from data.prepare import PrepareOptions, Task, tasks_of_files, tasks_of_rows
 from data.prepare_parallel import Report, prepare
+from data.supervise import Limits
 
 
 @command("process_pdbs", interrupted="interrupted; the same command continues")
@@ -46,12 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         additives=options.keep_additives,
         copies=options.keep_copies,
     )
+    limits = Limits(options.seconds_per_file, options.memory_per_process)
+    backend = Backend(options.backend, options.n_jobs, options.address, limits)
     tasks, root, labels = read_tasks(options)
-    try:
-        report = prepare(tasks, root, options.out_path, chosen, options.n_jobs, label_facts=labels)
-    except TerminatedWorkerError as killed:
-        hint = "out of memory? The same command continues; a smaller --n_jobs needs less"
-        raise DataError("a worker process was killed", hint=hint) from killed
+    report = prepare(tasks, root, options.out_path, chosen, backend, label_facts=labels)
     print(summary(report, options.out_path))
     return 0
 
@@ -71,6 +70,12 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--label_unit", default="", help="unit of the labels, kept with the data")
     parser.add_argument("--n_jobs", type=int, default=1, help="processes (default 1; -1: all cores)")
+    parser.add_argument("--backend", choices=NAMES, default=NAMES[0], help="processes of this machine, or a cluster")
+    parser.add_argument(
+        "--address", help="of a running cluster: tcp://HOST:8786 (Dask), HOST:6379 or auto (Ray); none: started here"
+    )
+    parser.add_argument("--seconds_per_file", type=float, default=600, help="then a file is refused (default 600)")
+    parser.add_argument("--memory_per_process", type=float, default=4, help="GiB that a file may need (default 4)")
     parser.add_argument("--cutoff", type=float, default=CUTOFF, help="Å between heavy atoms of the sides (default 8)")
     parser.add_argument(
         "--vocabulary",

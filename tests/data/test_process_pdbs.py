@@ -14,9 +14,11 @@ from item_factory import random_item
 from structure_texts import LYS, SER, chain_of, dimer, residue, write
 
 from configs.errors import DataError
+from data import backends
 from data.index import rows_of_index, structure_files
+from data.parts import FILES_A_PART, PARTS, make_part, unknown_names
 from data.prepare import PrepareOptions, tasks_of_rows
-from data.prepare_parallel import FILES_A_PART, PARTS, prepare, unknown_names
+from data.prepare_parallel import prepare
 from data.shards import ShardReader
 from scripts.process_pdbs import main
 
@@ -121,8 +123,10 @@ def test_each_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     seen = []
     original = data.prepare.read_structure
     monkeypatch.setattr(data.prepare, "read_structure", lambda path, model: seen.append(path) or original(path, model))
-    assert process(good_index(tmp_path), tmp_path / "out") == 0
+    rows = tasks_of_rows(rows_of_index(good_index(tmp_path)))
+    assert make_part(rows, tmp_path, tmp_path / "part", "key", PrepareOptions()) == []
     assert len(seen) == 3
+    assert len(ShardReader(tmp_path / "part")) == 6
 
 
 def test_a_killed_run_is_continued_and_ends_the_same(tmp_path: Path) -> None:
@@ -151,25 +155,23 @@ def test_a_killed_run_is_continued_and_ends_the_same(tmp_path: Path) -> None:
 
 
 def test_complete_parts_are_kept_and_stale_ones_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import data.prepare_parallel as parallel
-
     path = good_index(tmp_path, FILES_A_PART + 2)
     rows, made = tasks_of_rows(rows_of_index(path)), []
-    original = parallel.make_part
+    original = backends.make_safely
 
-    def interrupted(chunk, root, folder, key, options):
-        if folder.name.endswith("1") and not made:
+    def interrupted(order, limits):
+        if order.number == 1 and not made:
+            made.append("interrupted")
             raise KeyboardInterrupt
-        made.append(folder.name)
-        return original(chunk, root, folder, key, options)
+        made.append(order.number)
+        return original(order, limits)
 
-    monkeypatch.setattr(parallel, "make_part", lambda *a: original(*a) if a[2].name.endswith("0") else interrupted(*a))
+    monkeypatch.setattr(backends, "make_safely", lambda *a: original(*a) if not a[0].number else interrupted(*a))
     with pytest.raises(KeyboardInterrupt):
         prepare(rows, tmp_path, tmp_path / "out", PrepareOptions(), progress=False)
-    made.append("resumed")
-    monkeypatch.setattr(parallel, "make_part", interrupted)
+    monkeypatch.setattr(backends, "make_safely", interrupted)
     prepare(rows, tmp_path, tmp_path / "out", PrepareOptions(), progress=False)
-    assert made == ["resumed", "part-000001"]
+    assert made == ["interrupted", 1]
 
 
 def test_a_finished_run_is_not_repeated_and_other_options_are_refused(tmp_path: Path) -> None:
