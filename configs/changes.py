@@ -37,6 +37,9 @@ DECISIVE = frozenset(
     projector_hidden_size projector_dropout
     num_classifier_classes num_targets num_pred_layers pred_hidden_size pred_dropout pred_nonlinearity
     noisy_nodes_weight
+    model block_encoding hash_dim block_embed_dim top_k top_k_blocks hidden_dims n_heads transformer_ff_dim
+    transformer_pooling transformer_dropout n_attention_layers target_types
+    loss_config phase_boundaries band_tau band_beta band_mode
     targets label_transform temperature label_unit standardise missing_labels regression_loss class_weights
     partial_finetune freeze unfreeze_at_epoch head_lr encoder_lr lora_rank lora_alpha lora_dropout lora_targets
     lr final_lr lr_schedule warmup_epochs warmup_start_lr warmup_end_lr cycle_steps monitor metric_min_better grad_clip

@@ -10,6 +10,7 @@ from typing import Any
 import tyro
 import yaml
 
+from configs.composition_options import check_model
 from configs.errors import ConfigError
 from configs.schema import RunConfig, from_flat, option_types
 
@@ -48,6 +49,18 @@ def given_options(argv: Sequence[str] | None = None) -> frozenset[str]:
     return frozenset(found & known)
 
 
+def model_and_task(words: Sequence[str]) -> dict[str, str]:
+    """--model and --task of a command line that has --model, for the defaults of other options go by it."""
+    reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False, prog="train")
+    for name in ("--model", "--task"):
+        reader.add_argument(name)
+    found = {name: value for name, value in vars(reader.parse_known_args(words)[0]).items() if value is not None}
+    if "model" not in found:
+        return {}
+    check_model(found["model"])
+    return found
+
+
 def parse(argv: Sequence[str] | None = None) -> RunConfig:
     """The run that a command line asks for.
 
@@ -58,11 +71,13 @@ def parse(argv: Sequence[str] | None = None) -> RunConfig:
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, prog="train")
     first.add_argument("--config")
     known, rest = first.parse_known_args(sys.argv[1:] if argv is None else argv)
+    options = read_yaml(known.config) if known.config else {}
+    options |= model_and_task(rest)
     return tyro.cli(
         RunConfig,
         prog="train.py",
         args=rest,
-        default=from_flat(read_yaml(known.config), known.config) if known.config else RunConfig(),
+        default=from_flat(options, known.config or "options") if options else RunConfig(),
         use_underscores=True,
         config=(tyro.conf.OmitArgPrefixes,),
         description=DESCRIPTION,

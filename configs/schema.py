@@ -6,6 +6,7 @@ from typing import Annotated, Any, get_type_hints
 
 import tyro
 
+from configs.composition_options import COMPOSITION, GEOMETRIC, MODEL_DEFAULTS, CompositionOptions, check_model
 from configs.convert import convert
 from configs.errors import ConfigError
 from configs.finetune_options import FinetuneOptions
@@ -27,6 +28,7 @@ from configs.task_options import LabelOptions, ReportOptions
 __all__ = [
     "TASKS",
     "BlockEmbeddingOptions",
+    "CompositionOptions",
     "DataOptions",
     "EncoderOptions",
     "FinetuneOptions",
@@ -70,6 +72,7 @@ LEFT_OUT: dict[str, dict[str, float]] = {
         ("PDBBind", "regression", "binary_classifier", "multiclass_classifier", "prot_interface"), NO_NOISE
     ),
 }
+COMPOSITION_TASKS = ("PDBBind", "regression", "binary_classifier", "multiclass_classifier")
 BLOCK_EMBEDDING_TASKS = ("pretrain_torsion", "pretrain_torsion_masking", "pretrain_gaussian", "PDBBind")
 
 
@@ -79,6 +82,8 @@ class RunConfig:
 
     task: str = "pretrain_torsion_masking"
     """What to train (docs/tasks.md); pretrain_torsion leaves masks out, pretrain_gaussian torsions."""
+    model: str = GEOMETRIC
+    """geometric, or composition: what can be told without geometry, for tasks with labels (docs/composition.md)."""
     gpus: Annotated[tuple[int, ...], tyro.conf.arg(aliases=["--gpu"])] = ()
     """Device numbers; -1 is the CPU; left out: a GPU when there is one."""
     local_rank: int = -1
@@ -88,6 +93,7 @@ class RunConfig:
     encoder: EncoderOptions = field(default_factory=EncoderOptions)
     block_embedding: BlockEmbeddingOptions = field(default_factory=BlockEmbeddingOptions)
     head: HeadOptions = field(default_factory=HeadOptions)
+    composition: CompositionOptions = field(default_factory=CompositionOptions)
     label: LabelOptions = field(default_factory=LabelOptions)
     report: ReportOptions = field(default_factory=ReportOptions)
     finetune: FinetuneOptions = field(default_factory=FinetuneOptions)
@@ -95,6 +101,7 @@ class RunConfig:
     start: StartOptions = field(default_factory=StartOptions)
 
     def __post_init__(self) -> None:
+        check_model(self.model)
         if self.task not in TASKS:
             raise ConfigError(f"unknown task {self.task!r}", "--task", hint=nearest(self.task, TASKS))
         object.__setattr__(self, "noise", replace(self.noise, **LEFT_OUT.get(self.task, {})))
@@ -108,8 +115,23 @@ class RunConfig:
         if self.head.noisy_nodes_weight and not self.task.startswith("pretrain"):
             hint = "pretrain with noise first, then start from the checkpoint with --pretrain_ckpt"
             raise ConfigError(f"is not available for --task {self.task}", "--noisy_nodes_weight", hint=hint)
+        self._check_composition()
         if self.task == "masking" and not self.noise.mask_proportion:
             raise ConfigError("must be above 0 for --task masking", "--mask_proportion", hint="0.15, say")
+
+    def _check_composition(self) -> None:
+        """Refuse a task that the composition model can't learn, and options that are the other model's."""
+        if self.model != COMPOSITION:
+            if self.composition.target_types is not None:
+                raise ConfigError("needs --model composition", "--target_types")
+            return
+        if self.task not in COMPOSITION_TASKS:
+            hint = f"tasks with labels: {', '.join(COMPOSITION_TASKS)}"
+            raise ConfigError(f"is not available for --task {self.task}", "--model composition", hint=hint)
+        if self.block_embedding.used:
+            raise ConfigError("is not available with --model composition", "--block_embedding_size")
+        if self.composition.target_types is not None and self.task != "regression":
+            raise ConfigError("is for --task regression", "--target_types")
 
     def flat(self) -> dict[str, Any]:
         """All options under their flat (command-line) names; JSON-serialisable."""
@@ -125,6 +147,7 @@ GROUPS: dict[str, type] = {
     "encoder": EncoderOptions,
     "block_embedding": BlockEmbeddingOptions,
     "head": HeadOptions,
+    "composition": CompositionOptions,
     "finetune": FinetuneOptions,
     "label": LabelOptions,
     "report": ReportOptions,
@@ -134,11 +157,12 @@ GROUPS: dict[str, type] = {
 
 
 def from_flat(options: dict[str, Any], source: str = "options") -> RunConfig:
-    """Build a RunConfig from flat names (a YAML file, a saved run).
+    """Build a RunConfig from flat names (a YAML file, a saved run). What is left out has the default of its model.
 
     Raises:
         ConfigError: an unknown name (with the nearest known one) or a value of the wrong type.
     """
+    options = model_defaults(options.get("model")) | options
     known = {name: group for group, names in option_types().items() for name in names}
     grouped: dict[str, dict[str, Any]] = {group: {} for group in option_types()}
     for name, value in options.items():
@@ -148,6 +172,11 @@ def from_flat(options: dict[str, Any], source: str = "options") -> RunConfig:
         grouped[group][name] = convert(name, value, option_types()[group][name], source)
     top = grouped.pop("")
     return RunConfig(**top, **{name: GROUPS[name](**values) for name, values in grouped.items()})
+
+
+def model_defaults(kind: Any) -> dict[str, Any]:
+    """Defaults that go by `--model`; none for an unknown one."""
+    return dict(MODEL_DEFAULTS.get(str(kind), {}))
 
 
 @cache

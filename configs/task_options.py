@@ -7,9 +7,11 @@ from typing import Literal
 from configs.options import at_least, require
 
 LabelTransform = Literal[
-    "none", "log10", "pK_from_dG", "dG_from_pK", "pK_from_nM", "dG_from_nM", "pK_from_M", "dG_from_M"
+    "none", "log10", "log1p", "pK_from_dG", "dG_from_pK", "pK_from_nM", "dG_from_nM", "pK_from_M", "dG_from_M"
 ]
 RegressionLoss = Literal["mse", "mae", "huber"]
+LossConfig = Literal["mae", "combined", "smape", "mse"]
+BandMode = Literal["relative", "absolute"]
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,36 @@ class LabelOptions:
     """Items without any label: refuse to start, or leave them out of the loss."""
     regression_loss: RegressionLoss = "mse"
     """Loss of PDBBind and regression: squared, absolute, or Huber's (squared up to one, then absolute)."""
+    loss_config: LossConfig | None = None
+    """Mixture in the place of regression_loss: mae, combined (0.80 MAE + 0.15 SMAPE + 0.05 band) or smape (halves)."""
+    phase_boundaries: tuple[int, ...] = ()
+    """Two epochs that end the phase of MAE and that of SMAPE; then comes the band. In the place of a mixture."""
+    band_tau: float = 0.25
+    """Half the width of the band: of a relative error, or in the unit of the scores."""
+    band_beta: float = 0.05
+    """How soft the edge of the band is."""
+    band_mode: BandMode = "relative"
+    """Errors of the band: relative to the label in the unit of the data, or absolute in the unit of the scores."""
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: a class counts inversely to its number of training items."""
 
     def __post_init__(self) -> None:
         ok = math.isfinite(self.temperature) and 0 < self.temperature < 1000
         require(ok, "temperature", self.temperature, "kelvin, above 0 and below 1000")
+        bounds = self.phase_boundaries
+        ascending = len(bounds) == 2 and 0 <= bounds[0] <= bounds[1]
+        require(not bounds or ascending, "phase_boundaries", list(bounds), "two ascending epochs, for three phases")
+        at_least(self, 0, "band_tau")
+        require(self.band_beta > 0, "band_beta", self.band_beta, "above 0")
+        if self.phased:
+            hint = "leave one of the two out (--loss_config None)"
+            alone = self.regression_loss == "mse"
+            require(alone, "regression_loss", self.regression_loss, f"left out with --loss_config; {hint}")
+
+    @property
+    def phased(self) -> bool:
+        """Whether a mixture or phases are in the place of `regression_loss`."""
+        return self.loss_config is not None or bool(self.phase_boundaries)
 
 
 @dataclass(frozen=True)

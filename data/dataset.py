@@ -1,13 +1,17 @@
 """The data set a training loop sees: items of one or several sources, transformed with their own random numbers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 from torch.utils.data import Dataset
 
 from configs.errors import DataError
 from data.arrow_items import COUNTED, TRAINING_COLUMNS
+from data.given_targets import Values, read_targets
 from data.item import Item
 from data.shards import ShardReader, check_vocabulary
 
@@ -25,21 +29,27 @@ class InterfaceDataset(Dataset):
 
     Args:
         source: a folder of shards, a list of items, or a list of folders whose items are joined in that order.
+        targets: name -> [items] measured values, or names of classes (text, or truth values), to learn in the place of
+            the labels that the items have; None, NaN or "" is missing.
         transform: applied to every item with the random numbers of (seed, epoch, number); see `data.noise`.
         seed: of those random numbers.
         training: False: the epoch is taken as 0, so that every validation sees the same noise.
         vocabulary_fingerprint: refuse shards made with another vocabulary (default: they must only agree).
 
     Attributes:
+        given: `targets`, read; None without them.
         counts: arrays [items]: n_atoms, n_blocks, n_torsions, modality, label, and `source` (which folder).
 
     Raises:
-        DataError: shards that can't be read, or made with different vocabularies; an empty data set.
+        DataError: shards that can't be read, or made with different vocabularies; an empty data set; targets of another
+            number of items.
     """
 
     def __init__(
         self,
         source: Source | Sequence[str | Path],
+        targets: Mapping[str, Values] | None = None,
+        *,
         transform: Transform | None = None,
         seed: int = 0,
         training: bool = True,
@@ -56,6 +66,7 @@ class InterfaceDataset(Dataset):
         self._ends = np.cumsum([len(part) for part in self.parts])
         if not len(self):
             raise DataError("holds no items", *(reader.path for reader in readers))
+        self.given = None if targets is None else read_targets(targets, len(self))
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -65,7 +76,8 @@ class InterfaceDataset(Dataset):
         if not 0 <= index < len(self):
             raise IndexError(f"item {index} of {len(self)}")
         part = int(self._ends.searchsorted(index, side="right"))
-        return self.parts[part][index - (int(self._ends[part - 1]) if part else 0)]
+        item = self.parts[part][index - (int(self._ends[part - 1]) if part else 0)]
+        return item if self.given is None else item.with_(targets=self.given.values[index])
 
     def __getitem__(self, key: int | tuple[int, int]) -> Item:
         epoch, index = key if isinstance(key, tuple) else (0, key)
@@ -73,6 +85,35 @@ class InterfaceDataset(Dataset):
         if self.transform is None:
             return item
         return self.transform(item, random_of(self.seed, epoch if self.training else 0, index))
+
+    def subset(self, indices: np.ndarray) -> "InterfaceDataset":
+        """The items with these numbers, in this order, read when they are asked for."""
+        chosen = copy(self)
+        chosen.parts = [_Chosen(self, np.asarray(indices))]
+        chosen.given = None if self.given is None else replace(self.given, values=self.given.values[indices])
+        chosen.counts = {name: values[indices] for name, values in self.counts.items()}
+        chosen.counts["source"] = np.zeros(len(indices), np.int8)
+        chosen._ends = np.array([len(indices)])
+        return chosen
+
+
+class _Chosen(Sequence[Item]):
+    """Some items of a data set, without its transform."""
+
+    def __init__(self, dataset: InterfaceDataset, indices: np.ndarray) -> None:
+        self.dataset, self.indices = dataset, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Item]: ...
+    def __getitem__(self, index: int | slice) -> Item | list[Item]:
+        if isinstance(index, slice):
+            return [self.dataset.stored(int(i)) for i in self.indices[index]]
+        return self.dataset.stored(int(self.indices[index]))
 
 
 def _parts_of(source: Source | Sequence[str | Path]) -> list[str | Path | Sequence[Item]]:

@@ -18,7 +18,9 @@ from data.item import Item
 from data.shards import ShardReader
 
 GAS_CONSTANT = 8.31446261815324 / 4184  # kcal / (mol K)
+LARGEST_EXPONENT, LARGEST_POWER = 88.0, 38.0  # of e and of 10 in single precision
 UNITS = {"dG": "kcal/mol", "pK": "pK", "nM": "nM", "M": "M"}
+LOGARITHMS = ("log10", "log1p")
 Numbers = TypeVar("Numbers", np.ndarray, Tensor)
 
 
@@ -34,6 +36,24 @@ def _log10(values: Any) -> Any:
         return np.log10(values)
 
 
+def _power10(exponents: Any) -> Any:
+    """10 to these powers, finite also in single precision."""
+    return 10 ** exponents.clip(-LARGEST_POWER, LARGEST_POWER)
+
+
+def _log1p(values: Any) -> Any:
+    if isinstance(values, Tensor):
+        return values.log1p()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.log1p(values)
+
+
+def _expm1(values: Any) -> Any:
+    """exp - 1, finite also in single precision."""
+    values = values.clip(-LARGEST_EXPONENT, LARGEST_EXPONENT)
+    return values.expm1() if isinstance(values, Tensor) else np.expm1(values)
+
+
 # Each measure of binding to pK, and back; the second argument is R T ln(10).
 TO_PK: dict[str, Callable[[Any, float], Any]] = {
     "pK": lambda y, _: y,
@@ -44,8 +64,8 @@ TO_PK: dict[str, Callable[[Any, float], Any]] = {
 FROM_PK: dict[str, Callable[[Any, float], Any]] = {
     "pK": lambda p, _: p,
     "dG": lambda p, k: -p * k,
-    "nM": lambda p, _: 10 ** (9 - p),
-    "M": lambda p, _: 10 ** (-p),
+    "nM": lambda p, _: _power10(9 - p),
+    "M": lambda p, _: _power10(-p),
 }
 
 
@@ -73,6 +93,8 @@ class LabelScale:
             return labels
         if self.transform == "log10":
             return _log10(labels)
+        if self.transform == "log1p":
+            return _log1p(labels)
         wanted, _, given = self.transform.partition("_from_")
         k = kcal_per_pK(self.temperature)
         return FROM_PK[wanted](TO_PK[given](labels, k), k)
@@ -91,7 +113,9 @@ class LabelScale:
         if self.transform == "none":
             return values
         if self.transform == "log10":
-            return 10**values  # type: ignore[return-value]
+            return _power10(values)
+        if self.transform == "log1p":
+            return _expm1(values)
         wanted, _, given = self.transform.partition("_from_")
         k = kcal_per_pK(self.temperature)
         return FROM_PK[given](TO_PK[wanted](values, k), k)
@@ -150,6 +174,11 @@ def read_labels(dataset: InterfaceDataset, options: LabelOptions) -> Labels:
         DataError: parts with different targets or classes, items with and without targets.
         ConfigError: --targets names one that the data lack.
     """
+    if dataset.given is not None:
+        names = dataset.given.names
+        classes = dataset.given.classes.get(names[0], ()) if len(names) == 1 else ()
+        values = dataset.given.values.astype(float)
+        return Labels(values, names, tuple(range(len(names))), classes).chosen(options.targets)
     tables = [_targets_of(part) for part in dataset.parts]
     told = [dict(part.manifest["extra"]) if isinstance(part, ShardReader) else {} for part in dataset.parts]
     paths = [str(part.path) if isinstance(part, ShardReader) else "items" for part in dataset.parts]
@@ -202,7 +231,7 @@ def fit_scale(labels: Labels, options: LabelOptions) -> LabelScale:
     data_unit = options.label_unit or labels.unit or UNITS.get(given, "")
     if given and data_unit != UNITS[given]:
         raise ConfigError(f"is {data_unit!r}, but {transform} reads {UNITS[given]}", "--label_unit")
-    unit = UNITS[wanted] if given else f"log10({data_unit})" if transform == "log10" else data_unit
+    unit = UNITS[wanted] if given else f"{transform}({data_unit})" if transform in LOGARITHMS else data_unit
     n = len(labels.names)
     scale = LabelScale(labels.names, transform, options.temperature, data_unit, unit, mean=(0.0,) * n, std=(1.0,) * n)
     if not options.standardise:

@@ -11,9 +11,11 @@ import torch
 from torch.utils.data import DataLoader
 from torch_geometric.data import Data
 
+from configs.composition_options import COMPOSITION
 from configs.errors import ConfigError
 from configs.schema import RunConfig
 from data.collate import collate_items
+from data.composition import CompositionLoader
 from data.dataset import InterfaceDataset
 from data.item import Item
 from data.noise import PretrainTransform
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from data.vocab import Vocabulary
 
 Collate = Callable[[Sequence[Item]], Data]
+Loader = DataLoader | CompositionLoader
 
 
 def _start_worker(_: int) -> None:
@@ -68,7 +71,7 @@ def make_loader(
 
 def make_test_loader(
     run: RunConfig, rank: int = 0, world: int = 1, vocabulary: "Vocabulary | None" = None
-) -> DataLoader | None:
+) -> Loader | None:
     """The loader of `--test_set`, made as that of a validation set; None without one."""
     if run.report.test_set is None:
         return None
@@ -78,7 +81,7 @@ def make_test_loader(
 
 def make_loaders(
     run: RunConfig, rank: int = 0, world: int = 1, vocabulary: "Vocabulary | None" = None
-) -> tuple[DataLoader, DataLoader | None]:
+) -> tuple[Loader, Loader | None]:
     """The training loader and, when a validation set is given, the validation loader of one rank.
 
     Args:
@@ -97,8 +100,14 @@ def make_loaders(
     transform = PretrainTransform(run.noise, data.max_n_vertex_per_item)
     fingerprint = vocabulary.fingerprint if vocabulary is not None else None
 
-    def loader(folders: list[str], training: bool, batch_size: int, max_blocks: int | None) -> DataLoader:
-        dataset = InterfaceDataset(folders, transform, run.train.seed, training, fingerprint)
+    def loader(folders: list[str], training: bool, batch_size: int, max_blocks: int | None) -> Loader:
+        dataset = InterfaceDataset(
+            folders,
+            transform=transform,
+            seed=run.train.seed,
+            training=training,
+            vocabulary_fingerprint=fingerprint,
+        )
         sampler = BatchSampler(
             dataset.counts,
             batch_size,
@@ -110,6 +119,8 @@ def make_loaders(
             world=world,
             balanced=training and data.balanced_sampler,
         )
+        if run.model == COMPOSITION:
+            return CompositionLoader(dataset, sampler)
         return make_loader(dataset, sampler, data.num_workers, COLLATE.get(run.task, collate_items))
 
     train = loader(train_sets, True, data.batch_size, data.max_n_vertex_per_gpu)

@@ -77,8 +77,8 @@ def evaluate(run: RunConfig, options: argparse.Namespace) -> dict:
         raise ConfigError("the run has no validation set; name one", "--valid_set")
     transform = PretrainTransform(run.noise, run.data.max_n_vertex_per_item)
     expected = load_vocabulary(run.encoder.fragmentation_method).fingerprint
-    valid = InterfaceDataset(valid_path, transform, options.seed, vocabulary_fingerprint=expected)
-    train = InterfaceDataset(train_path, transform, options.seed + 1, vocabulary_fingerprint=expected)
+    valid = InterfaceDataset(valid_path, transform=transform, seed=options.seed, vocabulary_fingerprint=expected)
+    train = InterfaceDataset(train_path, transform=transform, seed=options.seed + 1, vocabulary_fingerprint=expected)
     model = from_pretrained(options.checkpoint or options.run / "checkpoint" / "best").eval()
     generator = np.random.default_rng(options.seed)
 

@@ -117,10 +117,10 @@ class PhasedRegressionLoss(nn.Module):
         own = tuple(_only(value, known) for value in units["band"]) if "band" in units else raw
         banded = own if self.band_mode == "absolute" else raw
         measured: dict[str, Callable[[], Tensor]] = {
-            "mae": lambda: REGRESSION_LOSSES["mae"](*learnt),
-            "mse": lambda: REGRESSION_LOSSES["mse"](*learnt),
-            "smape": lambda: smape_loss(*raw),
-            "band": lambda: band_loss(*banded, self.band_tau, self.band_beta, self.band_mode),
+            "mae": lambda: REGRESSION_LOSSES["mae"](learnt[0], learnt[1]),
+            "mse": lambda: REGRESSION_LOSSES["mse"](learnt[0], learnt[1]),
+            "smape": lambda: smape_loss(raw[0], raw[1]),
+            "band": lambda: band_loss(banded[0], banded[1], self.band_tau, self.band_beta, self.band_mode),
         }
         total = sum(weight * measured[name]() for name, weight in self.terms_of(epoch).items())
         return _only(torch.as_tensor(total), known)

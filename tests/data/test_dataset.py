@@ -22,8 +22,8 @@ def test_without_a_transform_items_come_as_stored(tmp_path):
 
 
 def test_shards_and_lists_give_the_same_batches(tmp_path):
-    shards = InterfaceDataset(write_part(tmp_path / "set", ITEMS), TRANSFORM, seed=3)
-    listed = InterfaceDataset(ITEMS, TRANSFORM, seed=3)
+    shards = InterfaceDataset(write_part(tmp_path / "set", ITEMS), transform=TRANSFORM, seed=3)
+    listed = InterfaceDataset(ITEMS, transform=TRANSFORM, seed=3)
     for i in range(5):
         np.testing.assert_array_equal(shards[2, i].X, listed[2, i].X)
     for name, counts in listed.counts.items():
@@ -31,19 +31,19 @@ def test_shards_and_lists_give_the_same_batches(tmp_path):
 
 
 def test_noise_depends_on_seed_epoch_and_item_only():
-    dataset, again, other = (InterfaceDataset(ITEMS, TRANSFORM, seed=seed) for seed in (1, 1, 2))
+    dataset, again, other = (InterfaceDataset(ITEMS, transform=TRANSFORM, seed=seed) for seed in (1, 1, 2))
     expected = dataset[4, 3].X
     for i in (0, 2, 1):  # the order of asking does not matter
         again[7, i]
     np.testing.assert_array_equal(again[4, 3].X, expected)
     assert not np.array_equal(other[4, 3].X, expected)
     assert not np.array_equal(dataset[5, 3].X, expected)
-    same = InterfaceDataset([ITEMS[3]] * 5, TRANSFORM, seed=1)
+    same = InterfaceDataset([ITEMS[3]] * 5, transform=TRANSFORM, seed=1)
     assert not np.array_equal(same[4, 2].X, same[4, 3].X)
 
 
 def test_every_validation_sees_the_same_noise():
-    dataset = InterfaceDataset(ITEMS, TRANSFORM, training=False)
+    dataset = InterfaceDataset(ITEMS, transform=TRANSFORM, training=False)
     np.testing.assert_array_equal(dataset[0, 1].X, dataset[9, 1].X)
     np.testing.assert_array_equal(dataset[1].X, dataset[9, 1].X)
 

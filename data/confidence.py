@@ -1,0 +1,49 @@
+"""How much of an interface is made of blocks that training never saw: where a prediction should not be trusted."""
+
+from collections.abc import Collection, Iterable
+from typing import Literal
+
+import numpy as np
+
+from configs.errors import DataError
+from data.dataset import InterfaceDataset
+from data.item import Item
+from data.shards import ShardReader
+from data.vocab import FIRST_MASKABLE
+
+Weight = Literal["blocks", "atoms"]
+
+
+def seen_blocks(dataset: InterfaceDataset) -> frozenset[int]:
+    """Block types of the items of a data set, without the special ones (padding, mask, unknown, global)."""
+    found: set[int] = set()
+    for part in dataset.parts:
+        found.update(np.unique(np.concatenate([np.zeros(0, np.int64), *map(np.asarray, _types_of(part))])).tolist())
+    return frozenset(number for number in found if number >= FIRST_MASKABLE)
+
+
+def _types_of(part: object) -> Iterable[np.ndarray]:
+    if isinstance(part, ShardReader):
+        columns = (part.batch(file).column("B") for file in range(len(part.manifest["files"])))
+        return (column.flatten().to_numpy().astype(np.int64) for column in columns)
+    return (np.asarray(item.B, np.int64) for item in part)  # type: ignore[attr-defined]
+
+
+def unknown_fraction(item: Item, vocab: Collection[int], weight: Weight = "blocks") -> float:
+    """Share of an item's blocks, or of its atoms, that is of block types which are not in a vocabulary.
+
+    Args:
+        vocab: block types seen in training (`seen_blocks`). A type without a name never counts as seen.
+        weight: a block counts one (`blocks`), or as many as it has atoms (`atoms`).
+
+    Raises:
+        DataError: the item has no blocks.
+        ValueError: another weight.
+    """
+    if weight not in ("blocks", "atoms"):
+        raise ValueError(f"weight must be blocks or atoms, got {weight!r}")
+    if not item.n_blocks:
+        raise DataError("has no blocks, so nothing is known of it", item.id)
+    amounts = np.ones(item.n_blocks) if weight == "blocks" else np.asarray(item.block_lengths, float)
+    seen = np.array([number >= FIRST_MASKABLE and number in vocab for number in np.asarray(item.B, int).tolist()])
+    return float(amounts[~seen].sum() / amounts.sum())
