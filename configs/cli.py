@@ -12,6 +12,7 @@ import yaml
 
 from configs.composition_options import check_model
 from configs.errors import ConfigError
+from configs.reading import read_text
 from configs.schema import RunConfig, from_flat, option_types
 
 DESCRIPTION = """Train a model on molecular interfaces.
@@ -19,6 +20,15 @@ DESCRIPTION = """Train a model on molecular interfaces.
 --config FILE.yaml gives defaults that flags override. Several processes: torchrun --nproc_per_node N train.py ...
 (with --gpus -1 on the CPU). The same command with --restart auto continues an interrupted run.
 """
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Plain values only. References to earlier values are refused: a few lines of them can stand for terabytes."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it refers to earlier values (*name)")
+        return super().compose_node(parent, index)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -29,11 +39,14 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"can't be read: {error.strerror}", "--config", path) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"is not YAML: {' '.join(str(error).split())}", "--config", path) from error
+        text = read_text(path, ConfigError, "max_json_size")
+    except ConfigError as refused:
+        raise refused.at("--config") from refused
+    try:
+        content = yaml.load(text, _PlainLoader)  # a SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        said = " ".join(str(error).split())[:300]
+        raise ConfigError(f"is not YAML: {said}", "--config", path) from error
     if not isinstance(content, dict):
         raise ConfigError("must be a mapping of option names to values", "--config", path)
     return content

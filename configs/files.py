@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import DataError, LigareError
+from configs.reading import read_text
 
-MAX_JSON_BYTES = 64 * 2**20
 TEMPORARY_PREFIX = ".writing-"
 UMASK = os.umask(0o022)  # the system tells the mask only while setting it; done once, so threads don't see the change
 os.umask(UMASK)
@@ -72,25 +72,16 @@ def sha256_of(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_json(
-    path: str | Path, max_bytes: int = MAX_JSON_BYTES, error: type[LigareError] = DataError
-) -> dict[str, Any]:
-    """Read a JSON object from a file of at most `max_bytes` bytes.
+def read_json(path: str | Path, error: type[LigareError] = DataError) -> dict[str, Any]:
+    """Read a JSON object from a file of at most --max_json_size bytes.
 
     Raises:
         LigareError: of type `error`, naming the file: absent, too large, not JSON, or not an object.
     """
-    path = Path(path)
+    text = read_text(path, error, "max_json_size")
     try:
-        size = path.stat().st_size
-        if size > max_bytes:
-            raise error(f"is {size} bytes long, more than the limit of {max_bytes}", path)
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as absent:
-        raise error("no such file", path) from absent
-    except OSError as failed:
-        raise error(f"can't be read: {failed.strerror}", path) from failed
-    except (ValueError, RecursionError) as broken:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        value = json.loads(text)
+    except (ValueError, RecursionError) as broken:
         raise error("is not valid JSON; the file is damaged", path) from broken
     if not isinstance(value, dict):
         raise error("must hold a JSON object", path)

@@ -1,12 +1,12 @@
 """From the atoms as a file lists them to clean residues: elements told apart, one position an atom, polymers known."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial import cKDTree
 
 from configs.errors import StructureError
+from data.raw_atoms import RawAtoms, check_distinct, check_places, check_repeats, starts_of, text_of
 from data.residues import (
     AMINO,
     DNA,
@@ -18,34 +18,9 @@ from data.residues import (
     meaning_of,
 )
 
-LARGEST = 9990.0  # Å; 9999 is what programs write for atoms that have no place
 SAME_PLACE = 0.1  # Å between two records of one atom
+SAME_SITE = 1.0  # Å between the nearest atoms of two alternative residues
 PEPTIDE_BOND, PHOSPHODIESTER_BOND = 1.9, 2.1  # Å, upper bounds
-
-
-class RawAtoms(NamedTuple):
-    """[atoms] arrays as a file lists them. Names are S8; icode and altloc are character codes, 0 for none.
-
-    `element` is the atomic number (0: unknown), `element_lacking` where the file leaves it out and it was guessed.
-    `parents`: residue name -> the standard residue it modifies, by the file's own dictionary.
-    """
-
-    chain: np.ndarray
-    resid: np.ndarray
-    icode: np.ndarray
-    resname: np.ndarray
-    name: np.ndarray
-    altloc: np.ndarray
-    occupancy: np.ndarray
-    element: np.ndarray
-    X: np.ndarray
-    hetero: np.ndarray
-    element_lacking: np.ndarray
-    parents: dict[str, str]
-
-    def take(self, index: np.ndarray) -> "RawAtoms":
-        """The atoms with these indices (or this mask)."""
-        return self._replace(**{name: getattr(self, name)[index] for name in self._fields[:-1]})
 
 
 @dataclass(frozen=True)
@@ -91,41 +66,26 @@ def clean(raw: RawAtoms, path: str) -> Residues:
     Raises:
         StructureError: nothing is left, or a coordinate is no number or absurd.
     """
-    _check_coordinates(raw, path)
+    check_places(raw, path)
+    raw = raw._replace(occupancy=np.nan_to_num(raw.occupancy, posinf=0.0, neginf=0.0))
     raw, residue, meanings = _group(raw)
     raw = raw._replace(element=_elements(raw, residue, meanings))
-    dry = np.array([not is_water(name) for name in _text(raw.resname[_starts(residue)])])
+    dry = np.array([not is_water(name) for name in text_of(raw.resname[starts_of(residue)])])
     raw = raw.take(keep := (raw.element != 1) & dry[residue])
+    residue = residue[keep]
+    raw = raw.take(keep := one_residue(raw, residue, meanings))
     residue = residue[keep]
     if raw.altloc.any():
         raw = raw.take(keep := _one_position(raw, residue))
         residue = residue[keep]
+    check_repeats(raw, residue, meanings, path)
     keep = _first_records(raw, residue, meanings)
     raw, residue = raw.take(keep), residue[keep]
     if not len(residue):
         raise StructureError("holds no heavy atoms beside water", path)
+    check_distinct(raw, residue, path)
     present, residue = np.unique(residue, return_inverse=True)
     return _finish(raw, residue, [meanings[i] for i in present])
-
-
-def _starts(residue: np.ndarray) -> np.ndarray:
-    return np.flatnonzero(np.diff(residue, prepend=-1))
-
-
-def _text(array: np.ndarray) -> list[str]:
-    return [value.decode("latin-1") for value in array.tolist()]
-
-
-def _check_coordinates(raw: RawAtoms, path: str) -> None:
-    sound = np.abs(raw.X) < LARGEST  # False for NaN too
-    if sound.all():
-        return
-    i = int(np.flatnonzero(~sound.all(axis=1))[0])
-    chain, resname, name = _text(np.array([raw.chain[i], raw.resname[i], raw.name[i]]))
-    values = ", ".join(f"{x:g}" for x in raw.X[i])
-    where = f"chain {chain or '(blank)'} residue {raw.resid[i]}{chr(raw.icode[i]) if raw.icode[i] else ''} {resname}"
-    what = "has a coordinate that is no number" if np.isnan(raw.X[i]).any() else "is absurdly far away"
-    raise StructureError(f"atom {name} {what}: ({values})", path, where)
 
 
 def _group(raw: RawAtoms) -> tuple[RawAtoms, np.ndarray, list[Meaning]]:
@@ -154,11 +114,11 @@ def _elements(raw: RawAtoms, residue: np.ndarray, meanings: list[Meaning]) -> np
     element = raw.element.copy()
     plain = np.array([bool(m.standard) and not m.modified for m in meanings])[residue]
     names, place = np.unique(raw.name.view(np.int64), return_inverse=True)
-    by_name = np.array([element_in_polymer(name) for name in _text(names.view("S8"))], np.uint8)[place]
+    by_name = np.array([element_in_polymer(name) for name in text_of(names.view("S8"))], np.uint8)[place]
     element = np.where(plain & (by_name > 0), by_name, element)
     size = np.bincount(residue)
     for i in np.flatnonzero(~plain & (raw.element_lacking | (element == 0))):
-        name, resname = _text(np.array([raw.name[i], raw.resname[i]]))
+        name, resname = text_of(np.array([raw.name[i], raw.resname[i]]))
         if meanings[residue[i]].standard and by_name[i]:
             element[i] = by_name[i]
         else:
@@ -166,11 +126,40 @@ def _elements(raw: RawAtoms, residue: np.ndarray, meanings: list[Meaning]) -> np
     return element
 
 
+def one_residue(raw: RawAtoms, residue: np.ndarray, meanings: list[Meaning]) -> np.ndarray:
+    """[atoms] which to keep so that no two standard residues of one number overlap: the one with the higher occupancy.
+
+    Files may give alternative residues letters (those are told apart later), or only one of them, or none.
+    """
+    keep = np.ones(len(residue), bool)
+    first = starts_of(residue)
+    ends = np.append(first[1:], len(residue))
+    sites: dict[tuple, list[int]] = {}
+    for run, i in enumerate(first.tolist()):
+        if meanings[residue[i]].standard:
+            sites.setdefault((raw.chain[i], raw.resid[i], raw.icode[i]), []).append(run)
+    for runs in sites.values():
+        if len(runs) > 1 and not all((raw.altloc[first[r] : ends[r]] > 0).all() for r in runs):
+            best, *others = sorted(runs, key=lambda r: -_highest(raw, slice(first[r], ends[r])))
+            tree = cKDTree(raw.X[first[best] : ends[best]])
+            for r in others:
+                if tree.query(raw.X[first[r] : ends[r]])[0].min() < SAME_SITE:
+                    keep[first[r] : ends[r]] = False
+    return keep
+
+
+def _highest(raw: RawAtoms, span: slice) -> float:
+    """Mean occupancy of the best conformation of a residue."""
+    letters, occupancy = raw.altloc[span], raw.occupancy[span]
+    lettered = [float(occupancy[letters == letter].mean()) for letter in np.unique(letters[letters > 0])]
+    return max(lettered, default=float(occupancy.mean()))
+
+
 def _one_position(raw: RawAtoms, residue: np.ndarray) -> np.ndarray:
     """[atoms] which to keep so that every residue has one conformation: the one with the highest mean occupancy (the
     first of equals), with the atoms that have no alternative. Where alternatives are different residues, one stays."""
     keep = np.ones(len(residue), bool)
-    first = _starts(residue)
+    first = starts_of(residue)
     ends = np.append(first[1:], len(residue))
     sites: dict[tuple, list[int]] = {}
     for i in np.unique(residue[raw.altloc > 0]):
@@ -224,16 +213,16 @@ def _repeated(residue: np.ndarray, name: np.ndarray, occupancy: np.ndarray, amon
 
 
 def _finish(raw: RawAtoms, residue: np.ndarray, meanings: list[Meaning]) -> Residues:
-    first = _starts(residue)
+    first = starts_of(residue)
     polymer = _polymer(raw, residue, meanings)
     kind = np.array([m.kind for m in meanings], np.uint8)
     standard = [m.standard for m in meanings]
     _tell_acids(raw, residue, meanings, kind, standard)
     return Residues(
-        chain=np.array(_text(raw.chain[first])),
+        chain=np.array(text_of(raw.chain[first])),
         resid=raw.resid[first].astype(np.int32),
         icode=np.array([chr(code) if code else "" for code in raw.icode[first].tolist()]),
-        resname=np.array(_text(raw.resname[first])),
+        resname=np.array(text_of(raw.resname[first])),
         starts=np.append(first, len(residue)),
         kind=kind,
         standard=np.array(standard),
@@ -247,7 +236,7 @@ def _finish(raw: RawAtoms, residue: np.ndarray, meanings: list[Meaning]) -> Resi
 
 def _polymer(raw: RawAtoms, residue: np.ndarray, meanings: list[Meaning]) -> np.ndarray:
     """[residues] Standard residues in ATOM records and known modifications; others where bonded into a chain."""
-    hetero = raw.hetero[_starts(residue)]
+    hetero = raw.hetero[starts_of(residue)]
     known = np.array([bool(m.standard) for m in meanings])
     modified = np.array([m.modified for m in meanings])
     polymer = (known & ~hetero) | (modified & np.array([m.kind == AMINO for m in meanings]))
@@ -275,7 +264,7 @@ def _tell_acids(
         return
     sugar = np.bincount(residue[np.isin(raw.name, (b"C2'", b"C2*"))], minlength=len(meanings)) > 0
     hydroxyl = np.bincount(residue[np.isin(raw.name, (b"O2'", b"O2*"))], minlength=len(meanings)) > 0
-    chain = raw.chain[_starts(residue)]
+    chain = raw.chain[starts_of(residue)]
     undecided = {i for i in open_ones if meanings[i].base != "U" and not sugar[i] and not hydroxyl[i]}
     for i in open_ones:
         if i not in undecided:

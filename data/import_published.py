@@ -105,7 +105,7 @@ def published_rows(path: str | Path, max_bytes: int = MAX_PICKLE_BYTES) -> Itera
     """
     path = Path(path)
     if not path.is_file():
-        raise DataError("no such file", path)
+        raise DataError("is no regular file" if path.exists() else "no such file", path)
     for suffix, reader in READERS.items():
         if path.name.endswith(suffix):
             return reader(path, max_bytes)

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import DataError
+from configs.reading import read_text
 
 REQUIRED = ("pdb_id", "pdb_path", "chain1", "chain2")
 OPTIONAL = ("lig_code", "lig_smiles", "lig_resi", "label", "group", "ligand_path", "modality")
@@ -115,7 +117,7 @@ def rows_of_index(path: str | Path, label_columns: Sequence[str] = ()) -> list[R
     columns = _columns(header, path)
     for name in label_columns:
         if name not in header:
-            hint = f"its columns: {', '.join(header)}"
+            hint = f"its columns: {shortened(header)}"
             raise DataError(f"lacks the column {name!r} of --label_columns", path, hint=hint)
     if len(label_columns) == 1:
         columns["label"] = header.index(label_columns[0])
@@ -137,13 +139,9 @@ def lines_of_index(path: Path) -> list[tuple[int, list[str]]]:
     Raises:
         DataError: the file is absent, is no UTF-8 text or no CSV, or has no rows.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        what = "no such file" if isinstance(error, FileNotFoundError) else f"can't be read: {error.strerror}"
-        raise DataError(what, path) from error
-    except UnicodeDecodeError as error:
-        raise DataError("is not UTF-8 text", path) from error
+    text = read_text(path)
+    if "\0" in text:
+        raise DataError("holds NUL characters; it is damaged or no text", path)
     csv.field_size_limit(MAX_FIELD)
     reader = csv.reader(io.StringIO(text, newline=""))
     try:
@@ -155,17 +153,23 @@ def lines_of_index(path: Path) -> list[tuple[int, list[str]]]:
     return lines
 
 
+def shortened(header: list[str], most: int = 400) -> str:
+    """Names of columns for a message."""
+    text = ", ".join(header)
+    return text if len(text) <= most else f"{text[:most]}... ({len(header)} in all)"
+
+
 def _columns(header: list[str], path: Path) -> dict[str, int]:
     """Where each of our columns is; DataError for a missing or repeated one."""
     found = {}
-    if repeated := [name for name in dict.fromkeys(header) if name and header.count(name) > 1]:
+    if repeated := [name for name, number in Counter(header).items() if name and number > 1]:
         raise DataError(f"has the column {repeated[0]!r} twice", path)
     for name in (*REQUIRED, *OPTIONAL):
         spelling = next((s for s in (name, *ALIASES.get(name, ())) if s in header), None)
         if spelling is not None:
             found[name] = header.index(spelling)
         elif name in REQUIRED and not (name.startswith("chain") and "ligand_path" in header):
-            hint = f"its columns: {', '.join(header)}"
+            hint = f"its columns: {shortened(header)}"
             raise DataError(f"lacks the column {name!r}", path, hint=hint)
     return found
 

@@ -7,8 +7,9 @@ import numpy as np
 from rdkit import Chem, rdBase
 
 from configs.errors import StructureError
+from configs.reading import read_bytes, unpacked
 from data.molecule import BOND_SOURCE, FROM_FILE, ligand_from_atoms, sanitize
-from data.structure import read_bytes
+from data.structure import plain_text
 
 MOL2_START = "@<TRIPOS>MOLECULE"
 
@@ -27,7 +28,8 @@ def ligand_from_file(path: str | Path, index: int = 0) -> Chem.Mol:
         StructureError: a file that can't be read, no such molecule, an unreadable record, or no 3D coordinates.
     """
     path = Path(path)
-    text = read_bytes(path).decode("utf-8", errors="replace").replace("\r\n", "\n")
+    content = unpacked(read_bytes(path, StructureError), path, StructureError)
+    text = plain_text(content, path).decode("utf-8", errors="replace")
     if MOL2_START in text:
         records, parse, kind = [MOL2_START + part for part in text.split(MOL2_START)[1:]], _parse_mol2, "MOL2"
     else:

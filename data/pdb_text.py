@@ -7,13 +7,42 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from configs.errors import StructureError
+from data.residues import WATERS
 
 COORDINATES = slice(30, 54)  # three numbers of eight columns
+RESIDUE, NUMBER, ICODE = slice(17, 20), slice(22, 26), 26
 ELEMENT = slice(76, 78)
-RECORD = 6
-NEWLINE, CARRIAGE_RETURN, SPACE = b"\n\r "
-_IN_NUMBERS = np.zeros(256, bool)
-_IN_NUMBERS[list(b"0123456789+-. ")] = True
+RECORD, POINT = 6, 4  # length of a record's name; place of the point in a coordinate of three decimals
+NEWLINE, SPACE = b"\n "
+UPPER = 0xDF  # what makes a letter upper case
+HYBRID_NUMBER = re.compile(rb"[A-Z][0-9A-Z]{3}")  # residue numbers above 9999
+
+
+def _table(characters: bytes) -> np.ndarray:
+    table = np.zeros(256, bool)
+    table[list(characters)] = True
+    return table
+
+
+_DIGIT, _SIGN, _DOT, _BLANK = _table(b"0123456789"), _table(b"+-"), _table(b"."), _table(b" \t")
+_ALPHA = _table(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+_IN_NUMBERS = _DIGIT | _SIGN | _DOT
+
+
+def are_numbers(fields: np.ndarray, point: bool) -> np.ndarray:
+    """Which fields [..., width] of characters are one number, with a decimal point or without one."""
+    blank, width = fields == SPACE, fields.shape[-1]
+    first = np.argmin(blank, axis=-1)
+    last = width - 1 - np.argmin(blank[..., ::-1], axis=-1)
+    sign, dot = _SIGN[fields], _DOT[fields]
+    at_start = np.take_along_axis(sign, first[..., None], axis=-1)[..., 0]
+    return (
+        (blank | sign | dot | _DIGIT[fields]).all(axis=-1)
+        & ((~blank).sum(axis=-1) == last - first + 1)
+        & (sign.sum(axis=-1) == at_start)
+        & (dot.sum(axis=-1) == int(point))
+        & _DIGIT[fields].any(axis=-1)
+    )
 
 
 class AtomLines:
@@ -31,10 +60,9 @@ class AtomLines:
         ends = np.append(breaks, len(content))
         long_enough = ends - starts >= RECORD
         starts, ends = starts[long_enough], ends[long_enough]
-        record = self._columns(starts, slice(0, RECORD)).view(f"S{RECORD}")[:, 0]
-        atom = (record == b"ATOM  ") | (record == b"HETATM")
+        record = (self._columns(starts, slice(0, 4)) & UPPER).view("S4")[:, 0]
+        atom = (record == b"ATOM") | (record == b"HETA")  # what gemmi takes for one
         self.starts, self.ends = starts[atom], ends[atom]
-        self.ends = self.ends - (self.text[self.ends - 1] == CARRIAGE_RETURN)
 
     def _columns(self, starts: np.ndarray, columns: slice) -> np.ndarray:
         """[lines, columns] characters; all lines must reach to the last column."""
@@ -48,16 +76,47 @@ class AtomLines:
         return self.content[self.starts[number] : self.ends[number]]
 
     def check(self, path: Path) -> None:
-        """Refuse coordinates that are cut off, blank or no numbers (readers take them for 0).
+        """Refuse lines whose columns don't hold what they should (readers make some number of it all the same).
 
         Raises:
             StructureError: naming file, line and atom.
         """
-        cut = self.ends - self.starts < COORDINATES.stop
-        self._refuse(cut, "is cut off before its coordinates end", path)
+        record = self._columns(self.starts, slice(0, RECORD))
+        serial = _DIGIT[record] | _BLANK[record]  # serial numbers above 99999 run into the record's name
+        hetatm = record.view("S6")[:, 0] == b"HETATM"
+        atom = (record[:, :4].copy().view("S4")[:, 0] == b"ATOM") & serial[:, 4:].all(axis=1)
+        self._refuse(~hetatm & ~atom, "begins with no name of a record", path)
+        self._refuse(self.ends - self.starts < COORDINATES.stop, "is cut off before its coordinates end", path)
+        self._check_coordinates(path)
+        self._check_residues(path)
+
+    def _check_coordinates(self, path: Path) -> None:
         fields = self._columns(self.starts, COORDINATES).reshape(-1, 3, 8)
-        self._refuse((fields == SPACE).all(axis=2).any(axis=1), "lacks a coordinate", path)
-        self._refuse(~_IN_NUMBERS[fields].all(axis=(1, 2)), "has a coordinate that is no number", path)
+        self._refuse(np.asarray((fields == SPACE).all(axis=2).any(axis=1)), "lacks a coordinate", path)
+        self._refuse(~are_numbers(fields, point=True).all(axis=1), "has a coordinate that is no number", path)
+        # Numbers may touch each other only where each has its three decimals; else the columns are shifted.
+        full = (fields[:, :, POINT] == ord(".")) & (fields[:, :, -1] != SPACE)
+        before = self._columns(self.starts, slice(29, 30))[:, 0]
+        behind = np.full(len(fields), SPACE, np.uint8)
+        longer = self.ends - self.starts > COORDINATES.stop
+        behind[longer] = self.text[self.starts[longer] + COORDINATES.stop]
+        touching = np.concatenate([before[:, None], fields[:, :, -1], behind[:, None]], axis=1)
+        following = np.concatenate([fields[:, :, 0], behind[:, None]], axis=1)
+        joined = _IN_NUMBERS[touching[:, :4]] & _IN_NUMBERS[following]
+        shifted = (joined[:, 0]) | (joined[:, 1:] & ~full).any(axis=1)
+        self._refuse(shifted, "has shifted columns: a number runs over the end of its column", path)
+
+    def _check_residues(self, path: Path) -> None:
+        numbers = self._columns(self.starts, NUMBER)
+        unusual = ~are_numbers(numbers, point=False)
+        for i in np.flatnonzero(unusual).tolist():  # MD programs write **** for waters above 9999
+            name = self.line(i)[RESIDUE.start : RESIDUE.stop + 1].strip().decode("latin-1").upper()
+            unusual[i] = not HYBRID_NUMBER.fullmatch(numbers[i].tobytes()) and name not in WATERS
+        self._refuse(unusual, "has no valid residue number", path)
+        icode = self._columns(self.starts, slice(ICODE, ICODE + 1))[:, 0]
+        fifth = _DIGIT[icode] & (numbers[:, -1] != SPACE)  # of a residue number above 9999
+        wrong = (icode != SPACE) & ~_ALPHA[icode] & ~fifth
+        self._refuse(wrong, "has an insertion code that is no letter", path)
 
     def _refuse(self, bad: np.ndarray, what: str, path: Path) -> None:
         if bad.any():
@@ -66,15 +125,20 @@ class AtomLines:
             number = self.content.count(b"\n", 0, int(self.starts[first])) + 1
             raise StructureError(f"atom {line[12:27].strip()!r} {what}", path, f"line {number}")
 
+    def behind_end(self) -> int:
+        """Number of atom lines behind the first END record, where readers stop."""
+        end = re.search(rb"^END *$", self.content, re.M)
+        return int((self.starts > end.start()).sum()) if end else 0
+
     def without_element(self) -> set[tuple[bytes, bytes]]:
-        """(residue name, atom name) of the atoms whose line leaves the element out."""
+        """(residue name, atom name) of the atoms whose line leaves the element out, or has no letters in its place."""
         short = self.ends - self.starts < ELEMENT.stop
-        blank = short.copy()
-        blank[~short] = (self._columns(self.starts[~short], ELEMENT) == SPACE).all(axis=1)
+        lacking = short.copy()
+        lacking[~short] = ~_ALPHA[self._columns(self.starts[~short], ELEMENT)].any(axis=1)
         one_letter = short & (self.ends - self.starts == ELEMENT.stop - 1)  # a C at the end of a stripped line
-        blank[one_letter] = self.text[self.ends[one_letter] - 1] == SPACE
-        lines = (self.line(i) for i in np.flatnonzero(blank).tolist())
-        return {(line[17:20].strip(), line[12:16].strip()) for line in lines}
+        lacking[one_letter] = ~_ALPHA[self.text[self.ends[one_letter] - 1]]
+        lines = (self.line(i) for i in np.flatnonzero(lacking).tolist())
+        return {(line[RESIDUE].strip(), line[12:16].strip()) for line in lines}
 
 
 def repair_pdb(content: bytes) -> bytes:
@@ -86,7 +150,7 @@ def repair_pdb(content: bytes) -> bytes:
     lines, models, inside = [], 0, False
     for line in content.splitlines():
         record = line[:RECORD].rstrip()
-        if record in (b"ATOM", b"HETATM"):
+        if record[:4] == b"ATOM" or record == b"HETATM":
             lines.append(_repair_atom(line.ljust(80)))
         elif record == b"MODEL":
             models += 1

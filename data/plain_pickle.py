@@ -5,6 +5,7 @@ arrays come out; numpy's own functions are replaced by stand-ins, and any other 
 is Python's own written in Python, because the one in C allocates memory for whatever table size a file claims.
 """
 
+import io
 import pickle
 import struct
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from configs.errors import DataError
+from configs.reading import read_bytes
 
 MAX_PICKLE_BYTES = 4 * 2**30
 ELEMENT_KINDS = "biufSU"  # of numpy arrays: numbers, bytes, text; "O" arrays become lists
@@ -131,13 +133,23 @@ def read_plain_pickle(path: str | Path, max_bytes: int = MAX_PICKLE_BYTES) -> An
         DataError: too large, damaged, or naming anything else; nothing that it names has been executed.
     """
     path = Path(path)
-    size = path.stat().st_size
+    content = read_bytes(path)
+    size = len(content)
     if size > max_bytes:
         raise DataError(f"is {size} bytes long, more than the limit of {max_bytes}", path, hint="raise --max_bytes")
-    damaged = (EOFError, ValueError, TypeError, LookupError, AttributeError, OverflowError, MemoryError, struct.error)
+    damaged = (
+        EOFError,
+        RecursionError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        OverflowError,
+        MemoryError,
+        struct.error,
+    )
     try:
-        with open(path, "rb") as file:
-            return plain(_PlainUnpickler(file).load(), [4 * size + 1000])
+        return plain(_PlainUnpickler(io.BytesIO(content)).load(), [4 * size + 1000])
     except pickle.UnpicklingError as refused:
         raise DataError(f"is refused: it {refused}", path, hint="only plain containers and numpy arrays") from refused
     except (*damaged, AssertionError) as broken:  # what Python's unpickler raises on bytes that make no sense

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from configs.errors import ConfigError, DataError, LigareError
+from configs.reading import path_inside
 from data.blocks import ligand_file_blocks
 from data.discover import discover
 from data.failures import Failure
@@ -110,7 +111,7 @@ def partners_of_row(
 ) -> tuple[Partner, Partner]:
     """The two sides that a row names."""
     if row.ligand_path:
-        molecule = ligand_from_file(root / row.ligand_path)
+        molecule = ligand_from_file(path_inside(root, row.ligand_path) if row.line else root / row.ligand_path)
         blocks = ligand_file_blocks(split_ligand(molecule, vocabulary))
         return select_chains(structure, row.chain1), Partner(f"ligand {Path(row.ligand_path).name}", blocks=blocks)
     if row.lig_code:
@@ -142,7 +143,8 @@ def process_with_structure(
     try:
         if not task.path:
             raise DataError("names no structure file", "pdb_path")
-        structure = read_structure(root / task.path, options.model)
+        of_index = any(row.line for row in rows or ())  # other paths are those that the user gave or a folder has
+        structure = read_structure(path_inside(root, task.path) if of_index else root / task.path, options.model)
     except (LigareError, *UNFORESEEN) as error:
         for row in rows or [None]:
             yield Done(_place(task, row, 0), _failure(task, row, error)), None

@@ -110,6 +110,10 @@ def is_additive(name: str) -> bool:
 TWO_LETTERS = frozenset("CL BR FE ZN MG MN CU NI SE SI LI AL RU RH PT MO AU AS".split())
 
 
+# Ions by names that simulation programs give them.
+IONS = dict(zip("SOD CLA POT CAL CES LIT RUB BAR CAD IP IM".split(), "NA CL K CA CS LI RB BA CD NA CL".split()))
+
+
 def element_of_name(name: str, residue: str, alone: bool) -> int:
     """Atomic number of an atom whose file leaves the element out; 0: can't be told.
 
@@ -117,7 +121,9 @@ def element_of_name(name: str, residue: str, alone: bool) -> int:
         name: of the atom. residue: its residue's name. alone: the residue has no other atom (an ion).
     """
     letters = name.strip().lstrip("0123456789'\"*").upper()
-    if alone:
+    if alone and residue in IONS:
+        return ATOMIC_NUMBER[IONS[residue]]
+    if alone and not (letters == "CA" and residue[:2] != "CA"):  # else an alpha carbon of a residue of that one atom
         for candidate in (residue.strip("0123456789+- ").upper(), letters.strip("0123456789+-")):
             if candidate in ATOMIC_NUMBER:
                 return ATOMIC_NUMBER[candidate]

@@ -4,9 +4,10 @@ gemmi reads the files. What it would let pass (a coordinate that is no number be
 lines that it refuses are repaired and read again.
 """
 
-import gzip
+import codecs
+import logging
 import re
-import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,21 @@ import gemmi
 import numpy as np
 
 from configs.errors import StructureError
-from data.atoms import RawAtoms, Residues, clean
+from configs.limits import check_limit
+from configs.reading import read_bytes, unpacked
+from data.atoms import Residues, clean
 from data.pdb_text import AtomLines, repair_pdb
+from data.raw_atoms import RawAtoms
 from data.vocab import ATOMIC_NUMBER
 
-MAX_BYTES = 2**31  # of text; larger files are refused rather than unpacked
-MOST_PACKED = 1032  # bytes of text in a byte of gzip data, at most
+log = logging.getLogger(__name__)
 DEUTERIUM = 119  # gemmi's number for it
-CIF_START = re.compile(rb"(?:\xef\xbb\xbf)?(?:\s|#[^\n]*\n)*data_", re.I)
-PDB_RECORD = re.compile(rb"^(?:ATOM  |HETATM|HEADER|CRYST1|MODEL |REMARK|TITLE |COMPND|SEQRES|EXPDTA|TER|END)", re.M)
+NO_NUMBER = -(2**31)  # gemmi's residue number where there is none
+LONGEST_NAME = 7  # of chains, residues and atoms in gemmi's flat arrays
+LONGEST_NUMBER = 9  # digits of a number that gemmi reads without an overflow
+CIF_START = re.compile(rb"(?:\s|#[^\n]*\n)*data_", re.I)
+PDB_RECORD = re.compile(rb"^(?:ATOM|HETATM|HEADER|CRYST1|MODEL |REMARK|TITLE |COMPND|SEQRES|EXPDTA|TER|END)", re.M)
+UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True)
@@ -67,42 +74,29 @@ def read_structure(source: Any, model: int = 0) -> Structure:
     return Structure(**vars(clean(raw, path)), path=path)
 
 
-def read_bytes(path: Path) -> bytes:
-    """Content of a file, unpacked where it is gzip by content.
-
-    Raises:
-        StructureError: no such file, damaged or oversized gzip data.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        what = "no such file" if isinstance(error, FileNotFoundError) else f"can't be read: {error.strerror}"
-        raise StructureError(what, path) from error
-    if content[:2] != b"\x1f\x8b":
-        return content
-    try:
-        if len(content) * MOST_PACKED <= MAX_BYTES:
-            return gzip.decompress(content)
-        with gzip.open(path) as file:
-            content = file.read(MAX_BYTES + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise StructureError(f"is damaged gzip data: {error}", path, hint="cut off? copy it again") from error
-    if len(content) > MAX_BYTES:
-        raise StructureError(f"unpacks to more than {MAX_BYTES} bytes", path)
-    return content
-
-
 def _from_file(path: Path, model: int) -> RawAtoms:
-    content = read_bytes(path)
+    content = plain_text(unpacked(read_bytes(path, StructureError), path, StructureError), path)
     if not content.strip():
         raise StructureError("is empty", path)
-    if b"\0" in content[:4096] or content[0] in b"\x83\x84\x85\xde":
-        raise StructureError("is binary", path, hint="PDB or mmCIF text is read; convert BinaryCIF first")
     if CIF_START.match(content):
         return _from_mmcif(content, path, model)
     if not PDB_RECORD.search(content):
         raise StructureError("is neither PDB nor mmCIF", path)
     return _from_pdb(content, path, model)
+
+
+def plain_text(content: bytes, path: str | Path) -> bytes:
+    """Text without a byte order mark and with line ends of one kind.
+
+    Raises:
+        StructureError: it is binary.
+    """
+    if content[:2] in UTF16:
+        content = content.decode("utf-16", errors="replace").encode()
+    content = content.removeprefix(codecs.BOM_UTF8).rstrip(b"\0")  # some writers fill up their last block
+    if b"\0" in content or content[:1] in (b"\x83", b"\x84", b"\x85", b"\xde"):
+        raise StructureError("is binary", path, hint="text is read; convert BinaryCIF first")
+    return content.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in content else content
 
 
 def _from_mmcif(content: bytes, path: Path, model: int) -> RawAtoms:
@@ -111,6 +105,7 @@ def _from_mmcif(content: bytes, path: Path, model: int) -> RawAtoms:
         block = next((b for b in document if len(b.find("_atom_site.", ["Cartn_x"]))), None)
         if block is None:
             raise StructureError("holds no table of atoms (_atom_site)", path, hint="a coordinate file is needed")
+        _check_numbers(block, path)
         read = gemmi.make_structure_from_block(block)
     except (ValueError, RuntimeError, IndexError) as error:
         raise StructureError(f"is not valid mmCIF: {_one_line(error)}", path) from error
@@ -123,9 +118,21 @@ def _from_mmcif(content: bytes, path: Path, model: int) -> RawAtoms:
     return _from_gemmi(read, path, model, parents, set())
 
 
+def _check_numbers(block: gemmi.cif.Block, path: Path) -> None:
+    """Refuse more atoms than the limit, and numbers of residues and models that gemmi would cut off."""
+    check_limit("holds {} atoms", len(block.find("_atom_site.", ["Cartn_x"])), "max_atoms", StructureError, path)
+    for name in ("auth_seq_id", "label_seq_id", "pdbx_PDB_model_num"):
+        for value in set(block.find_values(f"_atom_site.{name}")):
+            if len(value) > LONGEST_NUMBER:
+                raise StructureError(f"has the {name} {value[:40]!r}", path, hint="no number of a residue or model")
+
+
 def _from_pdb(content: bytes, path: Path, model: int) -> RawAtoms:
     lines = AtomLines(content)
+    check_limit("holds {} atoms", len(lines.starts), "max_atoms", StructureError, path)
     lines.check(path)
+    if lines.behind_end():
+        log.warning("%s: %d atoms behind the END record are left out", path, lines.behind_end())
     try:
         read = gemmi.read_pdb_string(content)
     except (ValueError, RuntimeError) as refused:
@@ -133,7 +140,13 @@ def _from_pdb(content: bytes, path: Path, model: int) -> RawAtoms:
             read = gemmi.read_pdb_string(repair_pdb(content))
         except (ValueError, RuntimeError):
             raise StructureError(f"is not valid PDB: {_one_line(refused)}", path) from refused
-    return _from_gemmi(read, path, model, _parents(read), lines.without_element())
+    raw = _from_gemmi(read, path, model, _parents(read), lines.without_element())
+    # A residue number of five digits runs into the column of the insertion code.
+    digit = np.where((raw.icode >= ord("0")) & (raw.icode <= ord("9")), raw.icode.astype(np.int32) - ord("0"), -1)
+    longer = raw.resid * 10 + np.where(raw.resid < 0, -digit, digit)
+    return raw._replace(
+        resid=np.where(digit >= 0, longer, raw.resid), icode=np.where(digit >= 0, 0, raw.icode).astype(np.uint8)
+    )
 
 
 def _one_line(error: Exception) -> str:
@@ -151,7 +164,7 @@ def _from_gemmi(
     read: gemmi.Structure, path: Path, model: int, parents: dict[str, str], lacking: set[tuple[bytes, bytes]] | None
 ) -> RawAtoms:
     """Flat arrays of one model. `lacking`: (residue, atom) names without an element in the file; None: all of them."""
-    flat = gemmi.FlatStructure(read)
+    flat, long_names = _flat(read, path)
     numbers = flat.model_num
     _, starts = np.unique(numbers, return_index=True)
     if not len(starts):
@@ -165,11 +178,17 @@ def _from_gemmi(
     unknown = np.full(len(name), lacking is None)
     if lacking:
         unknown = np.array([pair in lacking for pair in zip(resname.tolist(), name.tolist())])
+    if (flat.resnums[mask] == NO_NUMBER).any():
+        atom = int(np.argmax(flat.resnums[mask] == NO_NUMBER))
+        raise StructureError("has no residue number", path, f"atom {atom + 1}, {resname[atom].decode('latin-1')}")
+    chain = text(flat.chain_ids)
+    if not chain.any():
+        chain = _segments([m for m in read if m.count_atom_sites()][model], chain)
     return RawAtoms(
-        chain=text(flat.chain_ids),
+        chain=long_names(chain),
         resid=flat.resnums[mask],
         icode=np.where(flat.icodes[mask] == 32, 0, flat.icodes[mask]).astype(np.uint8),
-        resname=resname,
+        resname=long_names(resname),
         name=name,
         altloc=flat.altlocs[mask].astype(np.uint8),
         occupancy=flat.occ[mask],
@@ -179,6 +198,42 @@ def _from_gemmi(
         element_lacking=unknown,
         parents=parents,
     )
+
+
+def _segments(model: gemmi.Model, chain: np.ndarray) -> np.ndarray:
+    """[atoms] Chain names of a model whose chains have none: its segments where every atom is in one of several (as
+    CHARMM, NAMD and their like write files), else none."""
+    residues = [residue for one in model for residue in one]
+    segments = [residue.segment.strip() for residue in residues]
+    if "" in segments or len(set(segments)) < 2:
+        return chain
+    return np.repeat(np.array(segments).astype("S8"), [len(residue) for residue in residues])
+
+
+def _flat(read: gemmi.Structure, path: Path) -> tuple[gemmi.FlatStructure, Callable[[np.ndarray], np.ndarray]]:
+    """Flat arrays, which hold names of up to seven letters, and a function that puts longer ones back."""
+    try:
+        return gemmi.FlatStructure(read), lambda names: names
+    except RuntimeError:
+        pass
+    by_name: dict[str, str] = {}
+
+    def short(name: str) -> str:
+        if len(name.encode()) <= LONGEST_NAME:
+            return name
+        return by_name.setdefault(name, f"\x01{len(by_name)}")
+
+    for model in read:
+        for chain in model:
+            chain.name = short(chain.name)
+            for residue in chain:
+                residue.name, residue.subchain = short(residue.name), ""
+    stand_ins = {stand_in: name.encode() for name, stand_in in by_name.items()}
+    try:
+        flat = gemmi.FlatStructure(read)
+    except RuntimeError as error:
+        raise StructureError(f"has names that are too long: {_one_line(error)}", path) from error
+    return flat, lambda names: np.array([stand_ins.get(n.decode("latin-1"), n) for n in names.tolist()])
 
 
 def _model_number(models: np.ndarray, model: int, path: str | Path) -> int:

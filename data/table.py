@@ -1,13 +1,13 @@
 """Tables (CSV, plain or gzip) whose rows are joined to the items of a data set by id."""
 
-import gzip
-import zlib
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from configs.errors import DataError
+from configs.reading import read_text
 
 ID_COLUMNS = ("id", "pdb_id")  # the first that a table has holds the ids of items
 
@@ -19,16 +19,11 @@ def read_table(path: str | Path) -> pd.DataFrame:
         DataError: the file is absent, damaged, no UTF-8 text, no table or without rows.
     """
     path = Path(path)
+    text = read_text(path)
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except FileNotFoundError as absent:
-        raise DataError("no such file", path) from absent
-    except UnicodeDecodeError as error:
-        raise DataError("is not UTF-8 text", path) from error
+        table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
     except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
         raise DataError(f"is not CSV: {error}", path) from error
-    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise DataError(f"is damaged: {error}", path) from error
     if table.empty:
         raise DataError("has no rows", path)
     return table

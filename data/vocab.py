@@ -1,12 +1,13 @@
 """Block types, elements and atom positions in their frozen order: the numbers that data sets and checkpoints share."""
 
 import hashlib
-import json
+import os
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 
 from configs.errors import DataError
+from configs.files import read_json
 
 FOLDER = Path(__file__).parent / "vocabularies"
 
@@ -122,13 +123,13 @@ def load_vocabulary(name: str | None = "PS_300") -> Vocabulary:
         return Vocabulary(None)
     assert name is not None
     path = FOLDER / f"{name}.json" if (FOLDER / f"{name}.json").is_file() else Path(name)
+    if not os.path.exists(path):  # which takes any text for a name
+        shipped = ", ".join(sorted(file.stem for file in FOLDER.glob("*.json")))
+        raise DataError("no such vocabulary", str(name), hint=f"shipped: {shipped}; or give a file")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         rows = [(str(smiles), int(atoms), int(frequency)) for smiles, atoms, frequency in content["fragments"]]
         kekulize = bool(content["kekulize"])
-    except OSError as error:
-        shipped = ", ".join(sorted(file.stem for file in FOLDER.glob("*.json")))
-        raise DataError("no such vocabulary", str(name), hint=f"shipped: {shipped}; or give a file") from error
     except (ValueError, KeyError, TypeError) as error:
         raise DataError("is not a vocabulary: it needs kekulize and rows of SMILES, atoms, frequency", path) from error
     known = name if path.parent == FOLDER else path.stem
