@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from data.vocab import ATOM_GLOBAL, GLOBAL, MODALITIES, PUBLISHED_MODALITY
 from models.config import EncoderConfig
 from models.edges import Edges, neighbour_edges
+from models.embeds import Embeds
 from models.encoder import Encoded, Encoder, MessagePassing
 from models.graph import Graph, integers, on_same_device, read_graph, runs, starts
 from models.hub_model import HubModel
@@ -62,7 +63,7 @@ def full_precision(like: Tensor) -> torch.autocast:
     return torch.autocast(like.device.type, enabled=False)
 
 
-class Backbone(HubModel, nn.Module):
+class Backbone(Embeds, HubModel, nn.Module):
     """The encoder that all models share; parameter names are the published ones.
 
     A model of a task derives from it, or holds one, and adds its head.
