@@ -1,9 +1,8 @@
-"""Tables that are written row group by row group: Parquet, or CSV with a column a number; whole or not at all."""
+"""Tables that are written part by part: Parquet, or CSV with a column a number; whole or not at all."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -15,71 +14,90 @@ from configs.errors import ConfigError, DataError
 from configs.files import atomic_file
 from data.failures import Failure, write_failures
 
-FORMATS = (".parquet", ".csv")
+FORMATS = {".parquet": ".parquet", ".pq": ".parquet", ".csv": ".csv"}
+GROUP_BYTES = 16 * 2**20
+"""Rows are written when so much has come together."""
 
 
-class TableWriter:
-    """Write a table part by part; leaving the `with` block without an error puts the file in place.
-
-    A column is a sequence of numbers or texts [rows], or an array [rows, width]: in Parquet a column of lists of fixed
-    size (float32), in CSV the columns NAME_0, NAME_1, ... The first part decides the columns and their types.
+@contextmanager
+def open_table(path: str | Path, default: str = ".parquet") -> Iterator["TableWriter"]:
+    """Write a table; leaving the `with` block without an error puts the file in place, with one leaves nothing.
 
     Args:
-        path: its ending, .parquet or .csv, decides the format.
+        path: its ending, .parquet or .csv, decides the format. default: the format of a name without an ending.
 
     Raises:
         ConfigError: another ending.
     """
+    form = format_of(path, default)
+    with atomic_file(path) as temporary:
+        writer = TableWriter(temporary, form)
+        try:
+            yield writer
+            writer.flush()
+        finally:
+            writer.close()
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = check_format(path)
-        self.rows = 0
-        self._stack = ExitStack()
-        self._temporary: Path | None = None
+
+class TableWriter:
+    """Takes up the parts of a table.
+
+    A column is a sequence of numbers or texts [rows], or an array [rows, width]: in Parquet a column of lists of fixed
+    size (float32), in CSV the columns NAME_0, NAME_1, ... The first part decides the columns and their types.
+
+    Attributes:
+        rows: so far.
+    """
+
+    def __init__(self, path: Path, form: str) -> None:
+        self.path, self.form, self.rows = path, form, 0
+        self._waiting: list[pa.Table] = []
         self._writer: Any = None
         self._schema: pa.Schema | None = None
-
-    def __enter__(self) -> "TableWriter":
-        self._temporary = self._stack.enter_context(atomic_file(self.path))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._writer is not None:
-            self._writer.close()
-        self._stack.__exit__(kind, error, trace)
 
     def write(self, columns: Mapping[str, Any]) -> None:
         """Add rows; every part has the same columns."""
         table = self._table(columns)
-        if self._writer is None:
-            self._schema = table.schema
-            make = pq.ParquetWriter if self.path.suffix.lower() == ".parquet" else pa_csv.CSVWriter
-            self._writer = make(str(self._temporary), table.schema)
-        self._writer.write_table(table.cast(self._schema))
+        self._schema = self._schema or table.schema
+        self._waiting.append(table.cast(self._schema))
         self.rows += len(table)
+        if sum(waiting.nbytes for waiting in self._waiting) > GROUP_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if not self._waiting:
+            return
+        if self._writer is None:
+            make = pq.ParquetWriter if self.form == ".parquet" else pa_csv.CSVWriter
+            self._writer = make(str(self.path), self._schema)
+        self._writer.write_table(pa.concat_tables(self._waiting).combine_chunks())
+        self._waiting = []
+
+    def close(self) -> None:
+        """Close the file, without what waits."""
+        if self._writer is not None:
+            self._writer.close()
 
     def _table(self, columns: Mapping[str, Any]) -> pa.Table:
-        wide = self.path.suffix.lower() == ".csv"
         found: dict[str, Any] = {}
         for name, values in columns.items():
-            if getattr(values, "ndim", 1) == 2 and wide:
+            if getattr(values, "ndim", 1) != 2:
+                found[name] = pa.array(values, from_pandas=True)  # NaN becomes empty
+            elif self.form == ".csv":
                 found |= {f"{name}_{number}": pa.array(column) for number, column in enumerate(values.T)}
-            elif getattr(values, "ndim", 1) == 2:
+            else:
                 flat = pa.array(np.ascontiguousarray(values, np.float32).reshape(-1))
                 found[name] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
-            else:
-                found[name] = pa.array(values, from_pandas=True)  # NaN becomes empty
         return pa.table(found)
 
 
-def check_format(path: str | Path) -> Path:
-    """The path of a table; ConfigError unless it ends in .parquet or .csv."""
-    path = Path(path)
-    if path.suffix.lower() not in FORMATS:
-        raise ConfigError(f"{path.name!r} has no known ending", "--out", hint=f"known: {', '.join(FORMATS)}")
-    return path
+def format_of(path: str | Path, default: str = ".parquet") -> str:
+    """.parquet or .csv, by the ending of a path; ConfigError for any other."""
+    ending = Path(path).suffix.lower() or default
+    if ending not in FORMATS:
+        raise ConfigError(f"{Path(path).name!r} has no known ending", "--out", hint=f"known: {', '.join(FORMATS)}")
+    return FORMATS[ending]
 
 
 def failures_path(out: str | Path) -> Path:

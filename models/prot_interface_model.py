@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from configs.errors import DataError
 from models.backbone import Representation, full_precision
 from models.config import InterfaceConfig, config_to_dict
+from models.embeds import Embeds
 from models.hub_model import HubModel
 from models.layers.mlp import relu_linear
 from models.losses import contrastive_loss
@@ -19,7 +20,7 @@ from models.prediction_model import PredictionModel, from_keywords
 COMPLEX, PROTEIN = "cmplx_", "prot_"
 
 
-class ProteinInterfaceModel(HubModel, nn.Module):
+class ProteinInterfaceModel(Embeds, HubModel, nn.Module):
     """Two encoders, a frozen one for whole complexes and one for segment 0 alone, and a contrastive loss.
 
     A batch holds the arrays of both with the prefixes `cmplx_` and `prot_` (cmplx_X, prot_X, ...). Without complexes,

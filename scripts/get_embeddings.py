@@ -1,128 +1,109 @@
-"""Vectors of interfaces from a checkpoint: one for each complex, block or atom, as a Parquet table.
+"""Vectors of complexes, sides, blocks or atoms, as a Parquet or CSV table.
 
-    python scripts/get_embeddings.py shards --checkpoint checkpoints/pretrain_small --out embeddings.parquet
+    python scripts/get_embeddings.py 1abc.pdb --chain1 A --chain2 B --checkpoint MODEL --out x.parquet
+    python scripts/get_embeddings.py index.csv --checkpoint MODEL --out x.parquet --representations h_graph h_block
+    python scripts/get_embeddings.py shards --checkpoint MODEL --out x.csv
+    python scripts/get_embeddings.py --guidance
 
-Rows come in the order of the data set. The columns are `id`, where the row comes from, and `embedding` (float32, length
-1). Nothing is noised or cropped, and batch mates do not change an embedding.
+The input is a structure file, a folder of them, an index CSV (its columns are kept) or a folder of shards; without
+chains or a ligand, every interface of a structure is found. Rows come in the order of the input. Nothing is noised or
+cropped, and batch mates do not change a vector.
+
+--representations names some of h_atom h_block h_graph h_interface z_atom z_block z_graph z_interface (--guidance tells
+which serves what). Those of one level are columns of the table OUT. Of several levels, each gets a table of its own,
+with the level in its name: OUT_graph, OUT_block, ...
+
+What gives no interface is told in OUT.failures.csv. Exit status: 0 when something was embedded, 2 when nothing was, or
+the input or an option is at fault.
 """
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-import torch
 from tqdm import tqdm
 
 from configs.command import command
-from configs.files import atomic_file
+from configs.errors import ConfigError
 from configs.options import at_least
-from data.collate import collate_items
-from data.item import Item
-from data.shards import ShardReader, check_vocabulary
-from data.vocab import GLOBAL, MODALITIES, load_vocabulary
-from models import from_pretrained
-from trainers.distributed import choose_device, to_device
+from data.inputs import add_input_arguments, input_options, open_inputs
+from data.write_table import format_of, nothing_made, open_table, tell_failures
+from models.embed import MAX_BLOCKS, embed_items
+from models.guidance import guidance
+from models.load_any import add_model_arguments, load_model, model_options
+from models.named import REPRESENTATIONS, RULES, Level, Wanted, backbone_of
 
-LEVELS = {"graph": "graph_repr", "block": "block_repr", "atom": "unit_repr"}
+OLD_LEVELS = ("graph", "block", "atom")
 
 
 @command("get_embeddings")
 def main(argv: Sequence[str] | None = None) -> int:
     options = arguments(argv)
+    if options.guidance:
+        config = (
+            backbone_of(load_model(model_options(options))).config if options.checkpoint or options.config else None
+        )
+        print(guidance(config))
+        return 0
+    if options.out is None:
+        raise ConfigError("is required", "--out", hint="a file that ends in .parquet or .csv")
     at_least(options, 1, "max_blocks")
-    model = from_pretrained(options.checkpoint).eval()
-    reader = ShardReader(options.data)
-    check_vocabulary(reader, load_vocabulary(model.config.fragmentation_method).fingerprint)
-    device = choose_device(options.gpus, -1)
-    rows = 0
-    with atomic_file(options.out) as temporary:
-        rows = write_tables(temporary, tables(model.to(device), reader, options.level, options.max_blocks, device))
-    print(f"{rows} {options.level} embeddings of {len(reader)} interfaces in {options.out}")
+    wanted = Wanted(tuple(options.representations or (f"h_{options.level}",)), options.rule)
+    paths = tables_of(options.out, wanted)
+    given = input_options(options)
+    model = load_model(model_options(options))
+    wanted.check(backbone_of(model).config)
+    inputs = open_inputs(given, backbone_of(model).config.fragmentation_method)
+    column = None if options.representations else f"h_{options.level}"
+    progress = tqdm(inputs, desc="interfaces", total=inputs.total, disable=not sys.stderr.isatty())
+    made = 0
+    with ExitStack() as stack:
+        writers = {level: stack.enter_context(open_table(path)) for level, path in paths.items()}
+        for found in embed_items(model, progress, wanted, options.max_blocks):
+            for level, writer in writers.items():
+                writer.write(renamed(found.table(level, inputs.vocabulary), column))
+            made += len(found.entries)
+        if not made:
+            raise nothing_made(inputs.failures, given.input)
+    for level, path in paths.items():
+        print(f"{writers[level].rows} {level} embeddings of {made} interfaces in {path}")
+    if told := tell_failures(options.out, inputs.failures):
+        print(told, file=sys.stderr)
     return 0
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder of shards (scripts/process_pdbs.py makes one)")
-    parser.add_argument("--checkpoint", required=True, help="checkpoint folder, or the name of a model on the hub")
-    parser.add_argument("--out", type=Path, required=True, help="Parquet file to write")
-    parser.add_argument("--level", choices=list(LEVELS), default="graph", help="what gets a vector (default: graph)")
-    parser.add_argument("--max_blocks", type=int, default=1000, help="blocks computed at a time (default 1000)")
-    parser.add_argument(
-        "--gpus", type=int, nargs="*", default=(), help="device number, -1: CPU (default: a GPU if any)"
+    add_input_arguments(parser)
+    add_model_arguments(parser)
+    group = parser.add_argument_group("output")
+    group.add_argument("--out", type=Path, help="table to write: .parquet or .csv")
+    group.add_argument("--representations", nargs="+", metavar="NAME", help=f"some of {', '.join(REPRESENTATIONS)}")
+    group.add_argument("--rule", choices=RULES, help="how blocks make z_graph and z_interface")
+    group.add_argument(
+        "--level", choices=OLD_LEVELS, default="graph", help="the same as --representations h_LEVEL (default graph)"
+    )
+    group.add_argument("--guidance", action="store_true", help="tell which representation serves what, and its size")
+    group.add_argument(
+        "--max_blocks", type=int, default=MAX_BLOCKS, help=f"blocks computed at a time (default {MAX_BLOCKS})"
     )
     return parser.parse_args(argv)
 
 
-def batches(reader: ShardReader, max_blocks: int) -> Iterator[list[Item]]:
-    """All items in order, up to `max_blocks` blocks at a time (a larger item comes alone)."""
-    waiting: list[Item] = []
-    blocks = 0
-    for item in tqdm(reader, desc="interfaces", disable=not sys.stderr.isatty()):
-        if waiting and blocks + item.n_blocks > max_blocks:
-            yield waiting
-            waiting, blocks = [], 0
-        waiting.append(item)
-        blocks += item.n_blocks
-    if waiting:
-        yield waiting
+def tables_of(out: Path, wanted: Wanted) -> dict[Level, Path]:
+    """The file of each level: `out` itself, or several beside it with the level in their names."""
+    format_of(out)
+    if len(wanted.levels) == 1:
+        return {wanted.levels[0]: out}
+    return {level: out.with_stem(f"{out.stem}_{level}") for level in wanted.levels}
 
 
-def tables(
-    model: Any, reader: ShardReader, level: str, max_blocks: int, device: torch.device
-) -> Iterator[pa.RecordBatch]:
-    """Rows of one batch after another."""
-    for items in batches(reader, max_blocks):
-        batch = collate_items(items)
-        with torch.inference_mode():
-            vectors = getattr(model.encode(to_device(batch, device)), LEVELS[level]).float().cpu().numpy()
-        if level != "graph":  # global nodes are ours, not the file's
-            ordinary = batch["B"].cpu().numpy() != GLOBAL
-            lengths = batch["block_lengths"].cpu().numpy()
-            vectors = vectors[ordinary if level == "block" else np.repeat(ordinary, lengths)]
-        yield pa.RecordBatch.from_pydict(columns(items, level) | {"embedding": fixed_lists(vectors)})
-
-
-def columns(items: list[Item], level: str) -> dict[str, Any]:
-    """What each row is: the interface; for blocks and atoms also where it comes from."""
-    if level == "graph":
-        return {
-            "id": [item.id for item in items],
-            "group": [item.group for item in items],
-            "modality": [MODALITIES[item.modality] if item.modality >= 0 else "" for item in items],
-            "label": np.array([item.label for item in items], np.float32),
-        }
-    repeats = [np.arange(item.n_blocks) if level == "block" else item.block_of_atom for item in items]
-    found: dict[str, Any] = {"id": np.repeat([item.id for item in items], [len(rows) for rows in repeats])}
-    for name in ("segment_ids", "block_chain", "block_resid", "block_icode", "block_resname"):
-        values = [getattr(item, name) for item in items]
-        if all(value is not None for value in values):
-            found[name] = np.concatenate([np.asarray(v)[rows] for v, rows in zip(values, repeats)])
-    return found
-
-
-def fixed_lists(vectors: np.ndarray) -> pa.FixedSizeListArray:
-    """[rows, width] as a column of lists."""
-    return pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
-
-
-def write_tables(path: Path, rows: Iterator[pa.RecordBatch]) -> int:
-    """Write record batches to a Parquet file; returns the number of rows."""
-    writer, count = None, 0
-    try:
-        for batch in rows:
-            writer = writer or pq.ParquetWriter(path, batch.schema)
-            writer.write_batch(batch)
-            count += len(batch)
-    finally:
-        if writer is not None:
-            writer.close()
-    return count
+def renamed(columns: dict[str, Any], column: str | None) -> dict[str, Any]:
+    """Columns with the vectors under the name `embedding`, where no representation was named."""
+    return {"embedding" if name == column else name: values for name, values in columns.items()}
 
 
 if __name__ == "__main__":
