@@ -165,7 +165,7 @@ def _again(order: Order, lost: Counter[int]) -> Order:
 
 def _given_up(order: Order) -> DataError:
     hint = "out of memory? The same command continues"
-    return DataError("workers died again and again at these files", *order.files, hint=hint)
+    return DataError("workers died again and again at these files", *dict.fromkeys(order.files), hint=hint)
 
 
 def _not_installed(absent: ModuleNotFoundError) -> ConfigError:

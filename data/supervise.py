@@ -209,7 +209,9 @@ def _blame(order: Order, file: int, tries: int, how: str) -> str:
     if file >= 0:
         return f"ended its process {tries} times ({how}); more memory or a crash of a reader"
     hint = "its own message is above; the same command continues"
-    raise DataError(f"a process that makes interfaces ended {tries} times ({how})", *order.files, hint=hint)
+    raise DataError(
+        f"a process that makes interfaces ended {tries} times ({how})", *dict.fromkeys(order.files), hint=hint
+    )
 
 
 def _raise(kind: str, arguments: list[Any]) -> NoReturn:
