@@ -8,7 +8,9 @@ from rdkit import Chem, rdBase
 
 from configs.errors import StructureError
 from configs.reading import read_bytes, unpacked
+from data.ligand_text import check_mol2, check_sdf
 from data.molecule import BOND_SOURCE, FROM_FILE, ligand_from_atoms, sanitize
+from data.raw_atoms import check_cloud
 from data.structure import plain_text
 
 MOL2_START = "@<TRIPOS>MOLECULE"
@@ -38,7 +40,7 @@ def ligand_from_file(path: str | Path, index: int = 0) -> Chem.Mol:
     if not 0 <= index < len(records):
         raise StructureError(f"has {len(records)} molecules, number {index} was asked for", path)
     with rdBase.BlockLogs():
-        molecule = parse(records[index])
+        molecule = parse(records[index], path)
         if molecule is None:
             raise StructureError(
                 f"record {index} is not a readable {kind} molecule", path, hint="truncated or damaged?"
@@ -46,14 +48,16 @@ def ligand_from_file(path: str | Path, index: int = 0) -> Chem.Mol:
         return _heavy_atoms(molecule, path)
 
 
-def _parse_sdf(record: str) -> Chem.Mol | None:
+def _parse_sdf(record: str, path: Path) -> Chem.Mol | None:
+    record = check_sdf(record, str(path))
     return Chem.MolFromMolBlock(record, sanitize=False, removeHs=False, strictParsing=False)
 
 
-def _parse_mol2(record: str) -> Chem.Mol | None:
+def _parse_mol2(record: str, path: Path) -> Chem.Mol | None:
+    check_mol2(record, str(path))
     molecule = Chem.MolFromMol2Block(record, sanitize=False, removeHs=False)
     if molecule is None:
-        return _mol2_atoms(record)
+        return _mol2_atoms(record, path)
     if not any(atom.GetAtomicNum() == 1 for atom in molecule.GetAtoms()):
         # RDKit takes the hydrogens of a MOL2 file as complete, so it makes ions and radicals where all are left out.
         for atom in molecule.GetAtoms():
@@ -63,7 +67,7 @@ def _parse_mol2(record: str) -> Chem.Mol | None:
     return molecule
 
 
-def _mol2_atoms(record: str) -> Chem.Mol | None:
+def _mol2_atoms(record: str, path: Path) -> Chem.Mol | None:
     """Atoms of a MOL2 record whose atom types RDKit does not know; bonds are then perceived."""
     _, _, behind = record.partition("@<TRIPOS>ATOM")
     rows = [line.split() for line in behind.partition("@<TRIPOS>")[0].splitlines() if line.strip()]
@@ -73,7 +77,7 @@ def _mol2_atoms(record: str) -> Chem.Mol | None:
     except (IndexError, ValueError):
         return None
     heavy = [i for i, element in enumerate(elements) if element not in ("H", "D", "LP", "Du")]
-    return ligand_from_atoms([elements[i] for i in heavy], coords[heavy]) if heavy else None
+    return ligand_from_atoms([elements[i] for i in heavy], coords[heavy], where=(path,)) if heavy else None
 
 
 def _heavy_atoms(molecule: Chem.Mol, path: Path) -> Chem.Mol:
@@ -86,6 +90,7 @@ def _heavy_atoms(molecule: Chem.Mol, path: Path) -> Chem.Mol:
         raise StructureError("has no coordinates: all are zero", path, name, hint="make a 3D conformer first")
     if len(coords) > 4 and not coords[:, 2].any() and not molecule.GetConformer().Is3D():
         raise StructureError("has 2D coordinates", path, name, hint="make a 3D conformer first")
+    check_cloud(coords, path, name)
     if molecule.HasProp(BOND_SOURCE):
         return molecule
     sound = sanitize(molecule)

@@ -1,5 +1,6 @@
 """The atoms of a structure as its file lists them, and what about them no structure can have."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -66,12 +67,30 @@ def check_places(raw: RawAtoms, path: str) -> None:
         values = ", ".join(f"{x:g}" for x in raw.X[i])
         what = "has a coordinate that is no number" if np.isnan(raw.X[i]).any() else "is absurdly far away"
         raise StructureError(f"atom {text_of(raw.name[i : i + 1])[0]} {what}: ({values})", path, place_of(raw, i))
-    if len(raw.X) > MOST_IN_CUBE:
-        cells, number = np.unique(_cells(raw.X, CUBE), return_counts=True)
-        if number.max() > MOST_IN_CUBE:
-            i = int(np.flatnonzero(_cells(raw.X, CUBE) == cells[number.argmax()])[0])
-            what = f"{number.max()} atoms lie within {CUBE:g} Å of each other"
-            raise StructureError(what, path, place_of(raw, i), hint="are its coordinates real?")
+    _check_crowds(raw.X, path)
+
+
+def _check_crowds(X: np.ndarray, *where: str | Path) -> None:
+    if len(X) > MOST_IN_CUBE:
+        number = int(np.unique(_cells(X, CUBE), return_counts=True)[1].max())
+        if number > MOST_IN_CUBE:
+            what = f"{number} atoms lie within {CUBE:g} Å of each other"
+            raise StructureError(what, *where, hint="are its coordinates real?")
+
+
+def check_cloud(X: np.ndarray, *where: str | Path) -> None:
+    """Refuse the coordinates [atoms, 3] of a molecule that are no numbers, absurd, crowded, or those of two atoms."""
+    if not (np.abs(X) < LARGEST).all():
+        i = int(np.flatnonzero(~(np.abs(X) < LARGEST).all(axis=1))[0])
+        values = ", ".join(f"{x:g}" for x in X[i])
+        raise StructureError(f"atom {i + 1} is absurdly far away: ({values})", *where)
+    _check_crowds(X, *where)
+    cells = _cells(X, 0.01)
+    order = np.argsort(cells, kind="stable")
+    same = np.flatnonzero(np.diff(cells[order]) == 0)
+    if len(same):
+        i, j = order[same[0]] + 1, order[same[0] + 1] + 1
+        raise StructureError(f"atoms {i} and {j} are at the same place", *where, hint="are its coordinates real?")
 
 
 def check_distinct(raw: RawAtoms, residue: np.ndarray, path: str) -> None:

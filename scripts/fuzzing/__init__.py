@@ -1,0 +1,1 @@
+"""Readers against damaged files: `python -m scripts.fuzzing.fuzz`."""
