@@ -55,11 +55,10 @@ def balanced_order(classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def budget_bounds(sizes: np.ndarray, budget: int) -> np.ndarray:
     """Bounds of batches of consecutive items, each filled up to `budget` blocks; a larger item makes one of its own."""
     ends = np.cumsum(sizes, dtype=np.int64)
-    bounds, start, used = [0], 0, 0
-    while start < len(sizes):
-        stop = max(int(ends.searchsorted(used + budget, side="right")), start + 1)
-        bounds.append(stop)
-        start, used = stop, int(ends[stop - 1])
+    full = ends.searchsorted(ends - sizes + budget, side="right")  # where a batch ends that begins at each item
+    bounds = [0]
+    while bounds[-1] < len(sizes):
+        bounds.append(max(int(full[bounds[-1]]), bounds[-1] + 1))
     return np.array(bounds)
 
 
@@ -103,13 +102,13 @@ def fixed_bounds(n_items: int, batch_size: int, world: int) -> np.ndarray:
     A last batch too small to give every rank an item is joined with the one before; the two are shared out anew.
     """
     _check_ranks(n_items, world)
-    starts = list(range(0, n_items, batch_size))
+    starts = np.arange(0, n_items, batch_size)
     if n_items - starts[-1] < world and len(starts) > 1:
         half = (n_items - starts[-2]) // 2
-        starts[-1:] = [starts[-2] + half] if half >= world else []
-    ends = [*starts[1:], n_items]
-    parts = [np.linspace(start, end, world + 1).round().astype(np.int64)[:-1] for start, end in zip(starts, ends)]
-    return np.concatenate([*parts, [n_items]])
+        starts = np.append(starts[:-1], [starts[-2] + half] if half >= world else []).astype(np.int64)
+    ends = np.append(starts[1:], n_items)
+    parts = np.linspace(starts, ends, world + 1, axis=1)[:, :-1].round().astype(np.int64)
+    return np.append(parts.ravel(), n_items)
 
 
 class BatchSampler(Sampler[list[tuple[int, int]]]):
