@@ -113,7 +113,8 @@ def tell_failures(out: str | Path, failures: Sequence[Failure]) -> str:
         return ""
     write_failures(path, failures)
     first = failures[0]
-    return f"{len(failures)} failed, reasons in {path}; the first: {first.pdb_id or first.file}: {first.reason}"
+    named = f"{first.pdb_id}: " if first.pdb_id else ""
+    return f"{len(failures)} failed, reasons in {path}; the first: {named}{first.reason}"
 
 
 def nothing_made(failures: Sequence[Failure], source: Any) -> DataError:

@@ -48,7 +48,7 @@ def test_no_pickle_is_loaded_by_default() -> None:
         assert "weights_only=False" not in text, path
 
 
-@pytest.mark.parametrize("module", ["data.loader", "models", "trainers", "train"])
+@pytest.mark.parametrize("module", ["data.loader", "models.embed, models.predict", "trainers", "train"])
 def test_training_from_shards_imports_no_structure_reader(module: str) -> None:
     code = f"import sys, {module}; print(*sorted({{'rdkit', 'gemmi', 'Bio'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
