@@ -23,13 +23,14 @@ from data.loader import make_loaders, make_test_loader
 from data.vocab import load_vocabulary
 from models import create_model
 from trainers import TrainConfig, Trainer, create_trainer
-from trainers.distributed import choose_device, from_main, is_main, process_group, rank, say, world_size
+from trainers.distributed import choose_device, is_main, process_group, rank, say, world_size
 from trainers.finetune import prepare_finetune
 from trainers.preemption import CONTINUES, heeding_signals
 from trainers.report import final_report
 from trainers.rng import seed_everything
+from trainers.run_folder import restart_state
 from trainers.start import adopt, check_sizes, encoder_options, source_of, start_from
-from trainers.training_state import TrainingState, find_restart, read_state
+from trainers.training_state import TrainingState, read_state
 
 __all__ = ["create_trainer", "main", "train"]
 
@@ -103,10 +104,9 @@ def state_to_resume(run: RunConfig) -> TrainingState | None:
     resume = run.start.resume or run.start.pretrain_state
     if run.start.restart == "auto":
         assert run.train.save_dir is not None
-        found = find_restart(run.train.save_dir, resume) if is_main() else None
-        path = from_main(found.path if found is not None else None)
-        if path is not None:
-            return read_state(path)
+        state = restart_state(run.train.save_dir, resume)
+        if state is not None:
+            return state
         say("--restart auto: nothing to continue, starting afresh")
     if resume is None:
         return None

@@ -5,10 +5,11 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
 
-from configs.errors import ConfigError, LigareError, Preempted
+from configs.errors import ConfigError, LigareError, Preempted, StorageError
 
 Main = Callable[..., int]
 FAULT, PREEMPTED, INTERRUPTED = 2, 75, 130  # exit status; 75 is EX_TEMPFAIL, "try again later"
+UNSTORED = 74  # EX_IOERR: the disk is full, say
 PLAIN_WORDS: dict[type[OSError], str] = {
     FileExistsError: "is a file; a folder is needed here",
     NotADirectoryError: "can't be made or read: part of this path is a file",
@@ -34,6 +35,8 @@ def command(name: str, interrupted: str = "interrupted") -> Callable[[Main], Mai
         def run(argv: Sequence[str] | None = None) -> int:
             try:
                 return main(argv)
+            except StorageError as error:
+                return _say(name, str(error), UNSTORED)
             except LigareError as error:
                 return _say(name, str(error), FAULT)
             except OSError as error:

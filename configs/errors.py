@@ -49,5 +49,9 @@ class ConfigError(LigareError, ValueError):
     """An option with a value that makes no sense, or an unknown option."""
 
 
+class StorageError(LigareError):
+    """What a program made can't be stored: the disk is full, or can't be written to."""
+
+
 class Preempted(Exception):
     """Nobody's fault: a signal asked the program to stop, and it did so in order; the same command continues."""

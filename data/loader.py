@@ -4,6 +4,9 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from multiprocessing import get_all_start_methods, get_context, parent_process
+from multiprocessing.context import BaseContext
 from threading import Thread
 from typing import TYPE_CHECKING
 
@@ -29,20 +32,33 @@ Collate = Callable[[Sequence[Item]], Data]
 Loader = DataLoader | CompositionLoader
 
 
-def _start_worker(_: int) -> None:
-    """One thread. A signal to all processes of a job is for the training process, which still needs its workers: they
-    obey SIGTERM from that process only."""
+def _start_worker(rank: int, _: int) -> None:
+    """One thread. A signal to all processes of a job is for the training process, `rank`, which still needs its
+    workers: they obey SIGTERM from that process only, and end with it."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    if hasattr(signal, "sigwaitinfo"):  # absent on macOS
+    if hasattr(signal, "sigtimedwait"):  # absent on macOS
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+        Thread(target=_end_with, args=(rank,), daemon=True).start()
 
 
-def _end_with_parent(parent: int) -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
-        pass
+def _end_with(rank: int) -> None:
+    alive = parent_process()
+    while alive is None or alive.is_alive():  # a kill of the rank gives it no time to end its workers
+        told = signal.sigtimedwait({signal.SIGTERM}, 1.0)
+        if told is not None and told.si_pid == rank:
+            break
     os._exit(0)
+
+
+def _context() -> BaseContext | None:
+    """How workers are started: forked from a clean process beside the threads of a process group, which a fork of the
+    rank itself could leave with a lock that nobody holds; else in the usual, faster way."""
+    if not torch.distributed.is_initialized() or "forkserver" not in get_all_start_methods():
+        return None
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["__main__", __name__])
+    return context
 
 
 # What makes a batch, where a task needs more than the items as they are.
@@ -63,7 +79,8 @@ def make_loader(
         collate_fn=collate,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
-        worker_init_fn=_start_worker,
+        worker_init_fn=partial(_start_worker, os.getpid()),
+        multiprocessing_context=_context() if num_workers else None,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if num_workers else None,
     )

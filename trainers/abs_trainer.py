@@ -19,13 +19,15 @@ from trainers.ema import MovingAverage
 from trainers.evaluation import evaluate
 from trainers.finetune import to_store, train_mode
 from trainers.gradient_step import StepModule, distribute
+from trainers.line_log import LineLog
 from trainers.metrics import Meter
 from trainers.monitor import choose_monitor
 from trainers.preemption import stopped
-from trainers.run_folder import LineLog, choose_run_folder, prepare_run_folder, recorded_facts
+from trainers.run_folder import choose_run_folder, prepare_run_folder, recorded_facts
+from trainers.saving import Saving
 from trainers.steps import Steps
 from trainers.train_config import TrainConfig
-from trainers.training_state import TrainingState, read_state, write_state
+from trainers.training_state import TrainingState, read_state
 
 __all__ = ["TrainConfig", "Trainer"]
 
@@ -77,11 +79,13 @@ class Trainer(Steps):
         self.optimizer = self.get_optimizer()
         scheduler = self.get_scheduler(self.optimizer) or {}
         self.scheduler, self.scheduler_frequency = scheduler.get("scheduler"), scheduler.get("frequency", "epoch")
-        self.save_dir = choose_run_folder(config.save_dir, self.resume_state)
+        restart = config.get("restart") == "auto"
+        self.save_dir = choose_run_folder(config.save_dir, self.resume_state, self, restart)
         self.checkpoints = Checkpoints(
             self.save_dir / "checkpoint", config.save_topk, self.monitor.smaller_is_better, self.monitor.name
         )
         self.logs = {name: LineLog(self.save_dir / f"{name}.jsonl") for name in ("history", "skipped")}
+        self.saving = Saving(stored=self.resume_state is not None and not self.resume_state.further)
         self.callbacks: list[Callback] = list(config.callbacks)
         self._step_module: nn.Module = StepModule(model, self.train_step)
         self.facts: dict[str, Any] = {}  # what else train_config.json should say
@@ -218,20 +222,21 @@ class Trainer(Steps):
         no longer are."""
         if not self.checkpoints.wanted(metric, improved):
             return
-        if is_main():
+
+        def store() -> None:
             with self.averaged_weights():
                 extra = self.facts | {"epoch": self.epoch, "step": self.global_step, self.monitor.name: metric}
                 extra |= {"metrics": metrics, "training": recorded_facts(self.save_dir)}
                 self.checkpoints.add(to_store(self.model, self.config), metric, self.epoch, self.global_step, extra)
+
+        stored = self.saving.attempt(f"the checkpoint of epoch {self.epoch}", store)
         self.checkpoints.load(from_main(self.checkpoints.state()))
-        self.event("on_checkpoint")
+        if stored:
+            self.event("on_checkpoint")
 
     def _save_state(self) -> None:
         """Store everything that resuming needs."""
-        state = resume.collect(self)
-        if is_main():
-            write_state(self.save_dir, state)
-        distributed.barrier()
+        self.saving.state(self)
 
     def _prepare(self, gpus: Sequence[int], local_rank: int) -> None:
         """Device, folder, stored state, and the wrapper for several ranks."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from configs.command import in_words as os_error_in_words
 from configs.files import atomic_write
 from trainers.distributed import from_main, is_main, say
 
@@ -67,7 +68,19 @@ class HistoryWriter(Callback):
     def on_epoch_end(self, trainer: "Trainer") -> None:
         if is_main():
             trainer.logs["history"].append({"event": "epoch"} | trainer.history[-1])
-            atomic_write(trainer.save_dir / "training_history.json", json.dumps(trainer.history, indent=1) + "\n")
+            self.write(trainer)
+
+    def on_train_start(self, trainer: "Trainer") -> None:
+        if is_main() and trainer.history:  # whatever happened to the file meanwhile
+            self.write(trainer)
+
+    def write(self, trainer: "Trainer") -> None:
+        """Put all epochs into training_history.json; on a full disk the next epoch's end tries again."""
+        path = trainer.save_dir / "training_history.json"
+        try:
+            atomic_write(path, json.dumps(trainer.history, indent=1) + "\n")
+        except OSError as error:
+            say(f"WARNING: {path.name} is not up to date: {os_error_in_words(error)}")
 
 
 class ConsoleLogger(Callback):
@@ -115,6 +128,10 @@ class ConsoleLogger(Callback):
         if trainer.best_epoch is not None:
             monitor = trainer.monitor.name
             say(f"best {monitor} {trainer.best_valid_metric:.4g} in epoch {trainer.best_epoch}")
+            if trainer.checkpoints.kept and trainer.best_epoch not in {k.epoch for k in trainer.checkpoints.kept}:
+                say(f"WARNING: the checkpoint of epoch {trainer.best_epoch} could not be stored")
+        if trainer.saving.failed:
+            say(f"WARNING: {trainer.saving.failed} saves failed; what is told to be stored is there")
         say(f"checkpoints in {trainer.save_dir / 'checkpoint'}")
 
 

@@ -3,7 +3,7 @@
 import gc
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from configs.errors import ConfigError, Preempted
+from configs.errors import ConfigError, LigareError, Preempted
 
 T = TypeVar("T")
 
@@ -116,6 +116,21 @@ def from_main(value: T) -> T:
     box = [value]
     dist.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def on_main(call: Callable[[], T]) -> T:
+    """What a call on the main rank returns, on every rank; its error, if the input is at fault, on every rank too."""
+    result: Any = None
+    if is_main():
+        try:
+            result = call()
+        except (LigareError, OSError) as error:
+            from_main((None, error))
+            raise
+    result, failed = from_main((result, None))
+    if failed is not None:
+        raise failed
+    return result
 
 
 def barrier() -> None:

@@ -1,10 +1,11 @@
 """Folders that are complete or absent: filled under a temporary name, with a manifest of checksums, then renamed."""
 
+import errno
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from configs.errors import CheckpointError
@@ -43,6 +44,14 @@ def complete_folder(path: Path) -> Iterator[Path]:
         raise
 
 
+def remove_folder(folder: Path) -> None:
+    """Delete a folder; a kill leaves all of it, or remains under a temporary name (`remove_leftovers`)."""
+    retired = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=folder.parent))
+    with suppress(OSError):  # gone already, or it can't be deleted
+        os.replace(folder, retired / "retired")
+    shutil.rmtree(retired, ignore_errors=True)
+
+
 def write_manifest(folder: Path) -> None:
     """List size and sha256 of every file of a folder in its manifest."""
     files = sorted(file for file in folder.iterdir() if file.is_file() and file.name != MANIFEST)
@@ -77,3 +86,10 @@ def remove_leftovers(folder: Path) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
         else:
             leftover.unlink(missing_ok=True)
+
+
+def as_os_error(error: Exception, path: object) -> OSError:
+    """What a library says of a full disk, as the system says it."""
+    text = str(error)
+    found = text.partition("os error ")[2].partition(")")[0]
+    return OSError(int(found) if found.isdigit() else errno.EIO, text, str(path))

@@ -1,9 +1,12 @@
 """Reports to TensorBoard, Weights & Biases and Ray Tune. A missing package costs the report, not the run."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from configs.command import in_words
 from configs.files import atomic_write
 from trainers.callbacks import Callback
 from trainers.distributed import is_main, say
@@ -31,18 +34,29 @@ def named_scalars(record: dict[str, Any]) -> dict[str, float]:
 
 
 class TensorBoardLogger(Callback):
-    """Events in the run folder; steps that a resumed run repeats replace the old ones."""
+    """Events in the run folder, each point once.
+
+    A continued run tells what its history has since the last whole epoch anew, and that takes the place of the old
+    events: neither those that a kill kept from the disk nor those of steps that are made again leave a trace.
+    """
 
     def __init__(self) -> None:
         self.writer: Any = None
+        self.newest: dict[str, int] = {}  # step of each curve's last point
 
     def on_train_start(self, trainer: "Trainer") -> None:
         if not is_main():
             return
         module = optional_module("torch.utils.tensorboard", "tensorboard", "--use_tensorboard")
-        if module is not None:
-            purge = trainer.global_step + 1 if trainer.resume_state is not None else None
-            self.writer = module.SummaryWriter(str(trainer.save_dir), purge_step=purge)
+        if module is None:
+            return
+        goes_on = trainer.resume_state is not None and not trainer.resume_state.further
+        start = trainer.history[-1]["step"] if trainer.history else 0
+        with self.forgiving():
+            self.writer = module.SummaryWriter(str(trainer.save_dir), purge_step=start if goes_on else None)
+        for record in trainer.logs["history"].records() if goes_on else ():
+            if record["step"] >= start:
+                self._write(record)
 
     def on_log(self, trainer: "Trainer", record: dict[str, Any]) -> None:
         self._write(record)
@@ -50,16 +64,29 @@ class TensorBoardLogger(Callback):
     def on_epoch_end(self, trainer: "Trainer") -> None:
         self._write(trainer.history[-1])
         if self.writer is not None:
-            self.writer.flush()
+            with self.forgiving():
+                self.writer.flush()
 
     def on_train_end(self, trainer: "Trainer") -> None:
         if self.writer is not None:
-            self.writer.close()
+            with self.forgiving():
+                self.writer.close()
 
     def _write(self, record: dict[str, Any]) -> None:
-        if self.writer is not None:
-            for name, value in named_scalars(record).items():
-                self.writer.add_scalar(name, value, record["step"])
+        for name, value in named_scalars(record).items():
+            if self.writer is not None and self.newest.get(name, -1) < record["step"]:
+                self.newest[name] = record["step"]
+                with self.forgiving():
+                    self.writer.add_scalar(name, value, record["step"])
+
+    @contextmanager
+    def forgiving(self) -> Iterator[None]:
+        """Curves are not worth a run: when they can't be written, say so and leave them."""
+        try:
+            yield
+        except OSError as error:
+            say(f"--use_tensorboard: {in_words(error)}; no more curves until the run is started again")
+            self.writer = None
 
 
 class WandbLogger(Callback):

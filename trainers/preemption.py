@@ -1,5 +1,6 @@
 """Signals that ask a run to stop: noted when they come, obeyed by all ranks together where a state can be stored."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from trainers.distributed import sum_over_ranks
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 CONTINUES = "the same command with --restart auto continues"
 _noted: list[signal.Signals] = []  # a process has one set of signal handlers, and so one list
+_launcher = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else None
 
 
 @contextmanager
@@ -43,13 +45,18 @@ def _note(number: int, _: Any) -> None:
 
 
 def told_to_stop() -> bool:
-    """Whether this rank has been sent one of the signals."""
-    return bool(_noted)
+    """Whether this rank has been sent one of the signals, or its launcher is gone and nobody waits for it any more."""
+    return bool(_noted) or orphaned()
+
+
+def orphaned() -> bool:
+    """Whether the launcher that started this rank was killed."""
+    return _launcher is not None and os.getppid() != _launcher
 
 
 def stopped(what: str) -> Preempted:
     """What to raise, on all ranks, once that is done which `what` tells."""
-    name = _noted[0].name if _noted else "a signal to another rank"
+    name = _noted[0].name if _noted else "the end of its launcher" if orphaned() else "a signal to another rank"
     return Preempted(f"stopped by {name}, {what}; {CONTINUES}")
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from configs.errors import CheckpointError
 from trainers.batches import go_on, items_before
-from trainers.distributed import gather_objects, is_main, rank, say, world_size
+from trainers.distributed import from_main, gather_objects, is_main, rank, say, world_size
 from trainers.metrics import Meter, merge
 from trainers.rng import random_state, restore_random_state
 from trainers.schedules import Schedule
@@ -51,10 +51,15 @@ def collect(trainer: "Trainer") -> TrainingState:
         "total_steps": curve.total_steps if isinstance(curve, Schedule) else None,
         "checkpoints": trainer.checkpoints.state(),
         "history": trainer.history,
-        "log_sizes": {name: log.size() for name, log in trainer.logs.items()} if is_main() else {},
         "ranks": ranks,
     }
     return TrainingState(values, tensors)
+
+
+def log_positions(trainer: "Trainer") -> dict[str, Any]:
+    """Length and checksum of the logs, to be stored with a state; OSError if they can't be brought to the disk."""
+    sizes = {name: log.size() for name, log in trainer.logs.items()}
+    return {"log_sizes": sizes, "log_digests": {name: log.digest() for name, log in trainer.logs.items()}}
 
 
 def apply(trainer: "Trainer", state: TrainingState) -> None:
@@ -82,7 +87,8 @@ def apply(trainer: "Trainer", state: TrainingState) -> None:
     if state.further:
         trainer.patience = trainer.config.patience
     else:
-        trainer.checkpoints.load(values["checkpoints"])
+        listed = values["checkpoints"]
+        trainer.checkpoints.load(from_main(trainer.checkpoints.sound(listed) if is_main() else []))
     if is_main():
         _take_logs_back(trainer, state)
     say(f"continuing {state.path} at epoch {trainer.epoch}, batch {trainer.batch}, up to epoch {trainer.max_epoch}")
@@ -120,5 +126,8 @@ def _take_logs_back(trainer: "Trainer", state: TrainingState) -> None:
     """Cut logs to what had been written when the state was stored (the steps after it are made again)."""
     for name, log in trainer.logs.items():
         source = state.run_folder / log.path.name if state.further and state.run_folder else None
-        if not log.take_back(state.values["log_sizes"].get(name, 0), source):
-            say(f"{log.path} is shorter than when the state was stored: some lines are lost")
+        digest = state.values.get("log_digests", {}).get(name)
+        if not log.take_back(state.values["log_sizes"].get(name, 0), source, digest):
+            say(
+                f"WARNING: {source or log.path} is damaged: not all lines are as they were when the state was stored"
+            )

@@ -1,6 +1,5 @@
 """The folder of one run, save_dir/version_N: its options, how it was launched, and its line-by-line logs."""
 
-import json
 import os
 import platform
 import re
@@ -13,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import CheckpointError, ConfigError
-from configs.files import atomic_write, read_json, write_json
-from trainers.distributed import from_main, is_main
+from configs.files import read_json, write_json
+from trainers.distributed import on_main
 from trainers.folders import remove_leftovers
-from trainers.training_state import TrainingState
+from trainers.line_log import LineLog
+from trainers.run_lock import hold
+from trainers.training_state import RUN_NAME, TrainingState, find_restart, read_state
 
 LIBRARIES = ("ligare", "torch", "e3nn", "torch-geometric", "numpy", "pyarrow", "safetensors")
 
@@ -43,11 +44,62 @@ def new_run_folder(save_dir: str | Path) -> Path:
         raise ConfigError(f"can't make a run folder: {error.strerror}", "--save_dir", save_dir) from error
 
 
-def choose_run_folder(save_dir: str | Path, state: TrainingState | None) -> Path:
-    """The folder of the run that goes on, else a new one; the same on all ranks."""
+def restart_state(save_dir: str | Path, resumed_from: str | None = None) -> TrainingState | None:
+    """The newest complete state to go on from, on all ranks; its folder is locked for as long as the state is there.
+
+    Args:
+        resumed_from: as for `find_restart`.
+    """
+    mine: list[TrainingState] = []
+
+    def find() -> Path | None:
+        found = find_restart(save_dir, resumed_from)
+        if found is not None and found.run_folder is not None:
+            hold(found.run_folder, found)
+            found = find_restart(save_dir, resumed_from)  # again: whoever held the lock may have stored more
+        if found is None or found.run_folder is None:
+            return None
+        hold(found.run_folder, found)
+        mine.append(found)
+        return found.path
+
+    path = on_main(find)
+    return None if path is None else mine[0] if mine else read_state(path)
+
+
+def choose_run_folder(save_dir: str | Path, state: TrainingState | None, owner: object, restart: bool = False) -> Path:
+    """The folder of the run that goes on, else a new one; the same on all ranks, and locked until `owner` is gone.
+
+    Args:
+        restart: take the newest folder again if its run ended before there was anything to go on from.
+    """
     if state is not None and state.run_folder is not None and not state.further:
-        return state.run_folder
-    return Path(from_main(str(new_run_folder(save_dir)) if is_main() else ""))
+        folder = state.run_folder
+        on_main(lambda: hold(folder, owner))
+        return folder
+    return Path(on_main(lambda: str(_make(save_dir, owner, restart))))
+
+
+def _make(save_dir: str | Path, owner: object, restart: bool) -> Path:
+    if restart and (folder := unbegun(save_dir)) is not None:
+        hold(folder, owner)
+        if unbegun(save_dir) == folder:  # still, after the wait for whoever held it
+            for name in ("train_config.json", "launches.jsonl"):
+                (folder / name).unlink(missing_ok=True)
+            return folder
+    folder = new_run_folder(save_dir)
+    hold(folder, owner)
+    return folder
+
+
+def unbegun(save_dir: str | Path) -> Path | None:
+    """The newest run folder, if its run was ended before it stored a state or logged a step."""
+    runs = [path for path in Path(save_dir).glob("version_*") if RUN_NAME.fullmatch(path.name)]
+    newest = max(runs, key=lambda path: int(path.name.partition("_")[2]), default=None)
+    if newest is None or any((newest / "training_state").glob("epoch*")):
+        return None
+    log = newest / "history.jsonl"
+    return None if log.exists() and log.stat().st_size else newest
 
 
 def prepare_run_folder(folder: Path, options: dict[str, Any], facts: dict[str, Any], changes: Sequence[str]) -> None:
@@ -102,30 +154,3 @@ def _commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return asked.stdout.strip()
-
-
-class LineLog:
-    """A file of JSON lines that can be taken back to an earlier length when a run is resumed."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def append(self, record: dict[str, Any]) -> None:
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-
-    def size(self) -> int:
-        """Length in bytes, once everything written is on the disk."""
-        if not self.path.exists():
-            return 0
-        with open(self.path, "rb+") as file:
-            os.fsync(file.fileno())
-        return self.path.stat().st_size
-
-    def take_back(self, size: int, source: Path | None = None) -> bool:
-        """Keep the first `size` bytes (of `source` when given); False when there are fewer."""
-        source = source or self.path
-        content = source.read_bytes() if source.exists() else b""
-        if size or self.path.exists():
-            atomic_write(self.path, content[:size])
-        return len(content) >= size

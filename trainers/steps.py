@@ -11,9 +11,9 @@ from trainers.batches import item_ids
 from trainers.distributed import is_main, say, to_device
 from trainers.ema import MovingAverage
 from trainers.gradient_step import joint_loss, without_sync
+from trainers.line_log import LineLog
 from trainers.metrics import Meter, weigh
 from trainers.preemption import told_to_stop
-from trainers.run_folder import LineLog
 from trainers.task import Task
 
 

@@ -5,7 +5,6 @@ the state before batch B of epoch E. The newest two are kept, so one damaged sta
 """
 
 import re
-import shutil
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ from torch.optim import Optimizer
 
 from configs.errors import CheckpointError
 from configs.files import read_json, write_json
-from trainers.folders import complete_folder, verify_manifest, write_manifest
+from trainers.folders import as_os_error, complete_folder, remove_folder, verify_manifest, write_manifest
 
 FORMAT = 1
 KEPT = 2
@@ -55,22 +54,24 @@ class TrainingState:
 
 
 def write_state(run_folder: Path, state: TrainingState) -> Path:
-    """Store a state in a run folder and drop states older than the newest `KEPT`."""
+    """Store a state in a run folder and drop states older than the newest `KEPT`; OSError when it can't be stored."""
     folder = run_folder / "training_state"
     path = folder / f"epoch{state.values['epoch']}_batch{state.values['batch']}"
     with complete_folder(path) as temporary:
-        save_file(
-            {name: t.detach().cpu().contiguous().clone() for name, t in state.tensors.items()}, temporary / TENSORS
-        )
+        tensors = {name: t.detach().cpu().contiguous().clone() for name, t in state.tensors.items()}
+        try:
+            save_file(tensors, temporary / TENSORS)
+        except SafetensorError as error:  # a full disk, in the library's words
+            raise as_os_error(error, path / TENSORS) from error
         write_json(temporary / VALUES, {"format": FORMAT} | state.values)
         write_manifest(temporary)
     position = _position(path)
     stored = _stored(run_folder)
     for other in stored:  # states ahead of this one belong to a run that was taken back to an older state
         if _position(other) > position:
-            shutil.rmtree(other, ignore_errors=True)
+            remove_folder(other)
     for other in [s for s in stored if _position(s) < position][KEPT - 1 :]:
-        shutil.rmtree(other, ignore_errors=True)
+        remove_folder(other)
     return path
 
 
