@@ -68,7 +68,7 @@ def train(run: RunConfig, given: Collection[str] = ()) -> Trainer:
     test_loader = make_test_loader(run, *place)
     run = with_counts(run, train_loader.dataset)  # type: ignore[arg-type]
     seed_everything(run.train.seed, deterministic=run.train.deterministic)  # the same initial weights on all ranks
-    model = create_model(run, vocabulary)
+    model = create_model(run, vocabulary, train_loader.dataset)  # type: ignore[arg-type]
     loaded = None if source is None else start_from(model, source, run.start)
     if loaded is not None:
         say(f"started from {run.start.pretrain_ckpt or run.start.pretrain_weights}: {loaded}")

@@ -1,17 +1,17 @@
 """Options of the composition model: how blocks are encoded, and the network behind (docs/composition.md)."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from configs.errors import ConfigError
-from configs.options import at_least, nearest, require
+from configs.options import at_least, require
 
 GEOMETRIC, COMPOSITION = "geometric", "composition"
 MODEL_KINDS = (GEOMETRIC, COMPOSITION)
 BlockEncoding = Literal["hash", "embed", "rank_pool", "transformer"]
 Pooling = Literal["attention", "mean"]
-TARGET_TYPES = ("regression", "classification")
 
+WIDEST = 65536
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     GEOMETRIC: {},
     COMPOSITION: {
@@ -52,8 +52,6 @@ class CompositionOptions:
     """Dropout of block_encoding transformer."""
     n_attention_layers: int = 0
     """Self-attention layers of block_encoding transformer (0: the vectors are only pooled)."""
-    target_types: str | None = None
-    """NAME:regression or NAME:classification for each target, joined by commas, where targets are of both types."""
 
     def __post_init__(self) -> None:
         encodings = get_args(BlockEncoding)
@@ -71,36 +69,18 @@ class CompositionOptions:
         width, heads = self.block_embed_dim, self.n_heads
         fits = self.block_encoding != "transformer" or width % heads == 0
         require(fits, "block_embed_dim", width, f"a multiple of --n_heads ({heads})")
-        _ = self.widths, self.types
+        _ = self.widths
 
     @property
     def widths(self) -> tuple[int, ...]:
         """`hidden_dims` as numbers."""
         words = [word.strip() for word in self.hidden_dims.split(",") if word.strip()]
-        ok = bool(words) and all(word.isdecimal() and int(word) > 0 for word in words)
-        require(ok, "hidden_dims", self.hidden_dims, "positive whole numbers joined by commas")
+        ok = bool(words) and all(word.isdecimal() and 0 < int(word) <= WIDEST for word in words)
+        require(ok, "hidden_dims", self.hidden_dims, f"whole numbers from 1 to {WIDEST} joined by commas")
         return tuple(map(int, words))
-
-    @property
-    def types(self) -> dict[str, str]:
-        """Type of each target that `target_types` names."""
-        found: dict[str, str] = {}
-        for word in (self.target_types or "").split(","):
-            name, colon, kind = (part.strip() for part in word.rpartition(":"))
-            if not word.strip():
-                continue
-            if not (colon and name) or kind not in TARGET_TYPES:
-                raise ConfigError(
-                    f"must be NAME:TYPE, got {word.strip()!r}", "--target_types", hint=nearest(kind, TARGET_TYPES)
-                )
-            found[name] = kind
-        return found
 
 
 def check_model(kind: str) -> None:
     """Refuse an unknown `--model`; ConfigError."""
     if kind not in MODEL_KINDS:
         raise ConfigError(f"unknown model {kind!r}", "--model", hint=f"known: {', '.join(MODEL_KINDS)}")
-
-
-COMPOSITION_NAMES = tuple(f.name for f in fields(CompositionOptions))

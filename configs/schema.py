@@ -122,7 +122,7 @@ class RunConfig:
     def _check_composition(self) -> None:
         """Refuse a task that the composition model can't learn, and options that are the other model's."""
         if self.model != COMPOSITION:
-            if self.composition.target_types is not None:
+            if self.label.target_types is not None:
                 raise ConfigError("needs --model composition", "--target_types")
             return
         if self.task not in COMPOSITION_TASKS:
@@ -130,7 +130,7 @@ class RunConfig:
             raise ConfigError(f"is not available for --task {self.task}", "--model composition", hint=hint)
         if self.block_embedding.used:
             raise ConfigError("is not available with --model composition", "--block_embedding_size")
-        if self.composition.target_types is not None and self.task != "regression":
+        if self.label.target_types is not None and self.task != "regression":
             raise ConfigError("is for --task regression", "--target_types")
 
     def flat(self) -> dict[str, Any]:

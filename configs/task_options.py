@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from configs.errors import ConfigError
 from configs.options import at_least, require
 
 LabelTransform = Literal[
@@ -11,6 +12,7 @@ LabelTransform = Literal[
 ]
 RegressionLoss = Literal["mse", "mae", "huber"]
 LossConfig = Literal["mae", "combined", "smape", "mse"]
+TARGET_TYPES = ("regression", "classification")
 BandMode = Literal["relative", "absolute"]
 
 
@@ -20,6 +22,8 @@ class LabelOptions:
 
     targets: str | None = None
     """Which targets of the data to train on, names joined by commas (default: all of them)."""
+    target_types: str | None = None
+    """NAME:regression or NAME:classification, joined by commas, for targets of both types (--model composition)."""
     label_transform: LabelTransform = "none"
     """What is predicted from the labels: pK_from_dG takes kcal/mol to pK, dG_from_nM a Kd in nM to kcal/mol."""
     temperature: float = 298.15
@@ -57,6 +61,22 @@ class LabelOptions:
             hint = "leave one of the two out (--loss_config None)"
             alone = self.regression_loss == "mse"
             require(alone, "regression_loss", self.regression_loss, f"left out with --loss_config; {hint}")
+
+        _ = self.types
+
+    @property
+    def types(self) -> dict[str, str]:
+        """Type of each target that `target_types` names."""
+        found: dict[str, str] = {}
+        for word in (self.target_types or "").split(","):
+            name, _, kind = (part.strip() for part in word.rpartition(":"))
+            if not word.strip():
+                continue
+            if not name or kind not in TARGET_TYPES:
+                what = f"must be NAME:TYPE, got {word.strip()!r}"
+                raise ConfigError(what, "--target_types", hint=f"types: {', '.join(TARGET_TYPES)}")
+            found[name] = kind
+        return found
 
     @property
     def phased(self) -> bool:

@@ -50,8 +50,11 @@ class BlockCounts:
 
     def rank(self) -> Tensor:
         """[entries] 0 for the most frequent type of a bag, then 1, ..."""
-        sizes = torch.bincount(self.bag, minlength=self.n_bags)
-        return torch.arange(len(self.bag), device=self.bag.device) - (sizes.cumsum(0) - sizes)[self.bag]
+        return _place(self.bag, self.n_bags)
+
+    def place_in_item(self) -> Tensor:
+        """[entries] 0 for the first entry of an item, then 1, ..."""
+        return _place(self.item, self.n_items)
 
     def total(self, weight: str = "blocks") -> Tensor:
         """[bags] number of blocks or atoms."""
@@ -61,6 +64,27 @@ class BlockCounts:
     def share(self) -> Tensor:
         """[entries] share of the blocks of the bag."""
         return self.blocks / self.total()[self.bag]
+
+    def joined(self, types: Tensor) -> "BlockCounts":
+        """The counts under coarser types [entries]."""
+        return _counted(self.bag, types, self.blocks, self.atoms, self.n_items)
+
+
+def _place(group: Tensor, n_groups: int) -> Tensor:
+    """[entries] place of each entry among those of its group; groups come one after another."""
+    sizes = torch.bincount(group, minlength=n_groups)
+    return torch.arange(len(group), device=group.device) - (sizes.cumsum(0) - sizes)[group]
+
+
+def _counted(bag: Tensor, types: Tensor, blocks: Tensor, atoms: Tensor, n_items: int) -> BlockCounts:
+    """Counts with equal types of a bag added up, in their order."""
+    width = int(types.max()) + 1 if len(types) else 1
+    key, place = (bag * width + types).unique(return_inverse=True)
+    blocks, atoms = (torch.zeros_like(key).index_add(0, place, values) for values in (blocks, atoms))
+    bag, types = key // width, key % width
+    order = (-blocks).argsort(stable=True)
+    order = order[bag[order].argsort(stable=True)]
+    return BlockCounts(bag[order], types[order], blocks[order], atoms[order], n_items)
 
 
 def count_blocks(types: Tensor, atoms: Tensor, bag: Tensor, n_items: int) -> BlockCounts:
@@ -73,13 +97,7 @@ def count_blocks(types: Tensor, atoms: Tensor, bag: Tensor, n_items: int) -> Blo
     for special in NOT_COUNTED:
         kept &= types != special
     types, atoms, bag = types[kept].long(), atoms[kept].long(), bag[kept].long()
-    width = int(types.max()) + 1 if len(types) else 1
-    key, place, blocks = (bag * width + types).unique(return_inverse=True, return_counts=True)
-    atoms = torch.zeros_like(key).index_add(0, place, atoms)
-    bag, types = key // width, key % width
-    order = (-blocks).argsort(stable=True)
-    order = order[bag[order].argsort(stable=True)]
-    return BlockCounts(bag[order], types[order], blocks[order], atoms[order], n_items)
+    return _counted(bag, types, torch.ones_like(types), atoms, n_items)
 
 
 def block_counts_of(batch: Any) -> BlockCounts:

@@ -2,11 +2,14 @@
 
 from typing import Any
 
+from configs.composition_options import COMPOSITION
 from configs.errors import ConfigError
 from configs.schema import RunConfig, nearest
+from data.dataset import InterfaceDataset
 from data.vocab import Vocabulary
 from models.affinity_predictor import AffinityPredictor, RegressionPredictor
 from models.classifier_model import ClassifierModel, MultiClassClassifierModel
+from models.composition import CompositionModel, composition_model
 from models.config import DenoiseBlockEmbeddingConfig, DenoiseConfig, EncoderConfig, config_from_dict
 from models.masking_model import MaskedNodeModel
 from models.persistence import (
@@ -24,6 +27,7 @@ from models.tasks import TASK_MODELS
 MODELS: dict[str, type] = {
     "AffinityPredictor": AffinityPredictor,
     "ClassifierModel": ClassifierModel,
+    "CompositionModel": CompositionModel,
     "DenoisePretrainModel": DenoisePretrainModel,
     "DenoisePretrainModelWithBlockEmbedding": DenoisePretrainModelWithBlockEmbedding,
     "MaskedNodeModel": MaskedNodeModel,
@@ -35,12 +39,17 @@ MODELS: dict[str, type] = {
 """`model_type` of a configuration -> class; each has its frozen configuration class as `Config`."""
 
 
-def create_model(what: RunConfig | str, vocabulary: Vocabulary | None = None, **config: Any) -> Any:
+def create_model(
+    what: RunConfig | str, vocabulary: Vocabulary | None = None, dataset: InterfaceDataset | None = None, **config: Any
+) -> Any:
     """A new model, by the options of a run and the vocabulary of its data, or by name and configuration.
 
     Example:
         create_model(run, vocabulary)
         create_model("PredictionModel", atom_hidden_size=32, block_hidden_size=32)
+
+    Args:
+        dataset: training set of a run; the composition model is built from its blocks and targets.
 
     Raises:
         ConfigError: an unknown name or key, or a value that makes no sense.
@@ -48,6 +57,10 @@ def create_model(what: RunConfig | str, vocabulary: Vocabulary | None = None, **
     if isinstance(what, RunConfig):
         if vocabulary is None:
             raise ConfigError("a run's model needs the vocabulary of its data", "create_model")
+        if what.model == COMPOSITION:
+            if dataset is None:
+                raise ConfigError("a composition model is built from its training set", "create_model")
+            return composition_model(what, vocabulary, dataset)
         return TASK_MODELS[what.task](what, vocabulary)
     if what not in MODELS:
         raise ConfigError(f"unknown model {what!r}", "create_model", hint=nearest(what, MODELS))
@@ -60,6 +73,7 @@ __all__ = [
     "TASK_MODELS",
     "AffinityPredictor",
     "ClassifierModel",
+    "CompositionModel",
     "DenoiseBlockEmbeddingConfig",
     "DenoiseConfig",
     "DenoisePretrainModel",

@@ -5,7 +5,16 @@ from collections.abc import Mapping
 from typing import Any
 
 CARD = "README.md"
-SIZES = ("atom_hidden_size", "edge_size", "n_layers", "k_neighbors", "fragmentation_method", "padding")
+COMPOSITION = "CompositionModel"
+SIZES = (
+    "atom_hidden_size",
+    "edge_size",
+    "n_layers",
+    "k_neighbors",
+    "block_encoding",
+    "fragmentation_method",
+    "padding",
+)
 TRAINING_OPTIONS = ("task", "lr", "batch_size", "max_blocks", "max_epoch", "seed")
 UNKNOWN_LICENCE = "unknown"
 NOT_RECORDED = "Not recorded."
@@ -42,7 +51,8 @@ def _metadata(facts: Mapping[str, Any]) -> str:
 def _summary(config: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     sizes = table([(name, config[name]) for name in SIZES if name in config], ("configuration", "value"))
     count = f" of {facts['parameters']:,} parameters" if isinstance(facts.get("parameters"), int) else ""
-    return f"A geometric model{count} of the interface between two molecules, made with `ligare`.\n\n{sizes}"
+    kind = "A model of composition, without geometry," if config["model_type"] == COMPOSITION else "A geometric model"
+    return f"{kind}{count} of the interface between two molecules, made with `ligare`.\n\n{sizes}"
 
 
 def _use(config: Mapping[str, Any]) -> str:

@@ -14,9 +14,10 @@ Role = Literal["encoder", "head", "fixed"]
 ENCODER = (
     *("block_embedding.", "edge_embedding_bottom.", "edge_embedding_top.", "modality_embedding."),
     *("encoder.encoder.edge_embedder.", "encoder.encoder.layers.", "encoder.encoder.out_ffn."),
+    *("encoding.", "taxonomy.", "trunk."),
     *("top_encoder.", "atom_block_attn.", "atom_block_attn_norm.", "attention_pooling."),
 )
-"""What models.backbone.Backbone owns; the noise heads are further networks inside `encoder.encoder`."""
+"""What models.backbone.Backbone owns, and the body of the composition model; the noise heads are further networks inside `encoder.encoder`."""
 FIXED = "cmplx_model."
 """The encoder of whole complexes in the interface model: never trained (parity SPEC 7)."""
 PARAMETRIZED, ORIGINAL = ".parametrizations.", ".original"

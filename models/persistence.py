@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 WEIGHTS, CONFIG, MANIFEST = "model.safetensors", "config.json", "manifest.json"
 FORMAT = 1
-HEADS = ("classifier_ffn.", "energy_ffn.", "masked_ffn.")
+HEADS = ("target_ffn.", "classifier_ffn.", "energy_ffn.", "masked_ffn.")
 MODALITIES_TABLE = "modality_embedding.weight"
 DAMAGE: tuple[type[Exception], ...] = (
     *(RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError),

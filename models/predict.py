@@ -8,10 +8,12 @@ import numpy as np
 import torch
 
 from configs.errors import CheckpointError, ConfigError
+from data.composition_schema import REGRESSION
 from data.inputs import InputItem
 from data.labels import LabelScale
 from models.affinity_predictor import AffinityPredictor, RegressionPredictor
 from models.classifier_model import ClassifierModel, MultiClassClassifierModel
+from models.composition import CompositionModel
 from models.embed import MAX_BLOCKS, batches, collated, each_alone
 from models.named import backbone_of
 from models.units import class_names, class_probabilities, predict_in_unit, scale_of
@@ -58,22 +60,22 @@ class Predictor:
 
     def __init__(self, models: Sequence[Any], transformed: bool = False) -> None:
         for model in models:
-            if not isinstance(model, VALUES + CLASSES):
+            if not (predicts_values(model) or predicts_classes(model)):
                 hint = "fine-tune it first; scripts/get_embeddings.py gives vectors"
                 raise CheckpointError(f"is a {type(model).__name__}, which predicts no label", "model", hint=hint)
         self.models, self.transformed = list(models), transformed
-        self.classes = isinstance(models[0], CLASSES)
+        self.classes = predicts_classes(models[0])
         self.names = self._names(models[0])
         for number, model in enumerate(models[1:], 2):
-            if isinstance(model, CLASSES) != self.classes or self._names(model) != self.names:
+            if predicts_classes(model) != self.classes or self._names(model) != self.names:
                 what = f"model {number} predicts {', '.join(self._names(model))}, the first {', '.join(self.names)}"
                 raise CheckpointError(what, "ensemble", hint="an ensemble has one kind of label, in one unit")
-            ours, others = (backbone_of(one).config.fragmentation_method for one in (models[0], model))
+            ours, others = (vocabulary_of(one) for one in (models[0], model))
             if ours != others:
                 raise CheckpointError(f"model {number} has vocabulary {others}, the first {ours}", "ensemble")
 
     def _names(self, model: Any) -> tuple[str, ...]:
-        if isinstance(model, CLASSES):
+        if predicts_classes(model):
             return class_names(model)
         scale = scale_or_plain(model)
         unit = scale.unit if self.transformed else scale.data_unit
@@ -82,7 +84,7 @@ class Predictor:
     @property
     def vocabulary(self) -> str | None:
         """The vocabulary of the interfaces it takes."""
-        return backbone_of(self.models[0]).config.fragmentation_method
+        return vocabulary_of(self.models[0])
 
     def __call__(self, entries: Iterable[InputItem], max_blocks: int = MAX_BLOCKS) -> Iterator[Prediction]:
         """Predictions for interfaces, in their order, a batch at a time; batch mates don't change them."""
@@ -99,7 +101,7 @@ class Predictor:
             yield Prediction(some, values, spread, unknown, confidence)
 
     def _values(self, model: Any, batch: Any) -> np.ndarray:
-        with each_alone(model):
+        with torch.inference_mode() if isinstance(model, CompositionModel) else each_alone(model):
             if self.classes:
                 found = class_probabilities(model, batch)
             elif not has_scale(model):
@@ -151,6 +153,25 @@ class Predictor:
         if confidence is not None:
             found["confidence"] = confidence
         return found
+
+
+def predicts_values(model: Any) -> bool:
+    """Whether a model predicts numbers."""
+    return isinstance(model, VALUES) or (
+        isinstance(model, CompositionModel) and set(model.config.kinds) == {REGRESSION}
+    )
+
+
+def predicts_classes(model: Any) -> bool:
+    """Whether a model predicts the classes of one target."""
+    one = isinstance(model, CompositionModel) and len(model.config.kinds) == 1 and not predicts_values(model)
+    return one or isinstance(model, CLASSES)
+
+
+def vocabulary_of(model: Any) -> str | None:
+    """Name of the vocabulary of the blocks that a model takes."""
+    part = model if isinstance(model, CompositionModel) else backbone_of(model)
+    return part.config.fragmentation_method
 
 
 def check_threshold(threshold: float) -> None:

@@ -6,9 +6,11 @@ from typing import Any
 
 from torch import nn
 
+from data.composition_schema import BINARY, REGRESSION
 from models import (
     AffinityPredictor,
     ClassifierModel,
+    CompositionModel,
     DenoisePretrainModel,
     DenoisePretrainModelWithBlockEmbedding,
     MaskedNodeModel,
@@ -20,6 +22,7 @@ from trainers.abs_trainer import TrainConfig, Trainer
 from trainers.affinity_trainer import AffinityTrainer
 from trainers.classifier_trainer import ClassifierTrainer, MultiClassClassifierTrainer
 from trainers.masking_trainer import MaskingTrainer
+from trainers.mixed_trainer import MixedTrainer
 from trainers.pretrain_trainer import (
     PretrainMaskingNoisingTrainer,
     PretrainMaskingNoisingTrainerWithBlockEmbedding,
@@ -33,6 +36,7 @@ __all__ = [
     "AffinityTrainer",
     "ClassifierTrainer",
     "MaskingTrainer",
+    "MixedTrainer",
     "MultiClassClassifierTrainer",
     "PretrainMaskingNoisingTrainer",
     "PretrainMaskingNoisingTrainerWithBlockEmbedding",
@@ -54,12 +58,23 @@ def pretrain_trainer(model: nn.Module, *arguments: Any) -> Trainer:
     return (PretrainMaskingNoisingTrainer if masking else PretrainTrainer)(model, *arguments)
 
 
+def composition_trainer(model: nn.Module, *arguments: Any) -> Trainer:
+    """The trainer of a task with labels that the targets of the model make."""
+    kinds = set(model.config.kinds)  # type: ignore[union-attr, arg-type]
+    if kinds == {REGRESSION}:
+        return AffinityTrainer(model, *arguments)
+    if len(model.config.kinds) > 1:  # type: ignore[union-attr, arg-type]
+        return MixedTrainer(model, *arguments)
+    return (ClassifierTrainer if kinds == {BINARY} else MultiClassClassifierTrainer)(model, *arguments)
+
+
 TRAINERS: dict[type[nn.Module], TrainerFactory] = {
     DenoisePretrainModel: pretrain_trainer,
     DenoisePretrainModelWithBlockEmbedding: PretrainMaskingNoisingTrainerWithBlockEmbedding,
     AffinityPredictor: AffinityTrainer,
     RegressionPredictor: AffinityTrainer,
     ClassifierModel: ClassifierTrainer,
+    CompositionModel: composition_trainer,
     MultiClassClassifierModel: MultiClassClassifierTrainer,
     MaskedNodeModel: MaskingTrainer,
     ProteinInterfaceModel: ProtInterfaceTrainer,

@@ -11,8 +11,8 @@ from configs.errors import ConfigError
 from data.label_checks import LabelCheck
 from data.labels import Labels, LabelScale, fit_scale
 from models.affinity_predictor import AffinityPredictor
-from models.losses import REGRESSION_LOSSES
 from trainers.batches import entry
+from trainers.regression_loss import check_monitor, regression_loss
 from trainers.scores import regression_metrics
 from trainers.supervised import SupervisedTrainer
 
@@ -28,11 +28,17 @@ class AffinityTrainer(SupervisedTrainer):
         scale: between labels and what the model learns; kept with every checkpoint.
     """
 
-    default_monitor = "rmse"
     default_weight_decay = 1e-3
     scale: LabelScale
 
+    @property
+    def default_monitor(self) -> str:  # type: ignore[override]
+        """A metric that means the same in all phases of a loss."""
+        return "mae" if self.options.phased else "rmse"
+
     def learn_labels(self, labels: Labels | None) -> None:
+        self.loss = regression_loss(self.options)
+        check_monitor(self.options, self.config.monitor or self.default_monitor)
         width = int(getattr(self.model.config, "num_targets", 1))  # type: ignore[union-attr]
         if labels is None:
             names = tuple(str(number) for number in range(width)) if width > 1 else ("label",)
@@ -76,7 +82,7 @@ class AffinityTrainer(SupervisedTrainer):
         return output.pred.reshape(-1, len(self.scale.names))
 
     def losses(self, output: Any, targets: Tensor) -> Tensor:
-        return REGRESSION_LOSSES[self.options.regression_loss](self.outputs(output), targets)
+        return self.loss(self.outputs(output), targets, self.scale, getattr(self, "epoch", 0))
 
     def predictions(self, output: Any, batch: Any) -> Mapping[str, Any]:
         """`pred` and `target` [items, targets] in the unit of the transformed labels, and `id`."""

@@ -72,4 +72,9 @@ def check_sizes(run: RunConfig, wanted: Mapping[str, Any], given: Collection[str
 def start_from(model: nn.Module, source: nn.Module, start: StartOptions) -> LoadReport:
     """Put the weights of a model into a new one, as far as they have the same names."""
     weights = merge_adapters(source).state_dict()
-    return load_weights_into(model, weights, start.pretrain_ckpt or start.pretrain_weights or "weights")
+    path = start.pretrain_ckpt or start.pretrain_weights or "weights"
+    report = load_weights_into(model, weights, path)
+    if not report.loaded:
+        what = f"has no weights that a {type(model).__name__} could start from"
+        raise CheckpointError(what, path, hint=f"it holds a {type(source).__name__}")
+    return report

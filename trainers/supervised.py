@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from configs.errors import CheckpointError, DataError
 from configs.files import read_json
 from configs.task_options import LabelOptions
+from data.confidence import seen_blocks
 from data.dataset import InterfaceDataset
 from data.label_checks import LabelCheck
 from data.labels import Labels, read_labels
@@ -36,6 +37,12 @@ def labels_of(loader: Any, options: LabelOptions) -> Labels | None:
     return read_labels(dataset, options) if isinstance(dataset, InterfaceDataset) else None
 
 
+def blocks_behind(loader: Any) -> list[int] | None:
+    """Block types of a training set, which tell how far to trust a prediction (`data.unknown_fraction`)."""
+    dataset = getattr(loader, "dataset", None)
+    return sorted(seen_blocks(dataset)) if isinstance(dataset, InterfaceDataset) else None
+
+
 class SupervisedTrainer(Trainer):
     """Base of trainers of models that predict labels.
 
@@ -58,14 +65,14 @@ class SupervisedTrainer(Trainer):
         resume_state: TrainingState | str | Path | None = None,
     ) -> None:
         self.model, self.config, self.options = model, config, label_options(config)
-        self.labels = labels_of(train_loader, self.options)
+        self.train_loader, self.labels = train_loader, labels_of(train_loader, self.options)
         self.learn_labels(self.labels)
         for role, loader in (("training set", train_loader), ("validation set", valid_loader)):
             for warning in self.check_set(loader, role):
                 say(f"warning: {warning}")
         super().__init__(model, train_loader, valid_loader, config, resume_state)
         self.keep_labels(recorded_labels(self.resume_state))
-        self.facts["labels"] = self.label_facts()
+        self.facts |= {"labels": self.label_facts(), "seen_blocks": blocks_behind(train_loader)}
 
     def learn_labels(self, labels: Labels | None) -> None:
         """Take from the training labels what the task needs."""

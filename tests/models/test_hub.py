@@ -270,8 +270,8 @@ def test_hostile_weights_are_not_executed(legacy: bool, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_type_goes_to_the_hub_and_back(name: str, hub: FakeHub) -> None:
-    options: dict[str, Any] = {"prot_model": SMALL} if name == "ProteinInterfaceModel" else SMALL
-    made = create_model(name, **options)
+    sizes: dict[str, Any] = {"ProteinInterfaceModel": {"prot_model": SMALL}, "CompositionModel": {"hidden_dims": "8"}}
+    made = create_model(name, **sizes.get(name, SMALL))
     made.push_to_hub("owner/model")
     again = MODELS[name].from_pretrained("owner/model")  # type: ignore[attr-defined]
     assert type(again) is MODELS[name] and again.config == made.config

@@ -15,6 +15,7 @@ from trainers import Trainer
 
 WIDTH = 5
 NOISE = "--translation_noise 1 --rotation_noise 0.25 --torsion_noise 0.5 --mask_proportion 0.3 --rot_weight 0.1"
+COMPOSITION = "--model composition --hidden_dims 32,16 --dropout 0 --transformer_dropout 0"
 # row -> (data set, options)
 ROWS: dict[str, tuple[str, str]] = {
     "pretrain_torsion": ("values", f"--task pretrain_torsion {NOISE}"),
@@ -33,7 +34,19 @@ ROWS: dict[str, tuple[str, str]] = {
     "multiclass_classifier": ("classes", "--task multiclass_classifier --class_weights balanced"),
     "masking": ("values", "--task masking --mask_proportion 0.4"),
     "prot_interface": ("values", "--task prot_interface"),
+    "composition": ("values", f"--task PDBBind {COMPOSITION} --block_encoding hash"),
+    "composition_targets": ("targets", f"--task regression {COMPOSITION} --block_encoding embed"),
+    "composition_two_classes": ("two_classes", f"--task binary_classifier {COMPOSITION} --block_encoding rank_pool"),
+    "composition_classes": (
+        "classes",
+        f"--task multiclass_classifier {COMPOSITION} --block_encoding transformer --n_attention_layers 1",
+    ),
+    "composition_mixed": (
+        "mixed",
+        f"--task regression {COMPOSITION} --target_types a:classification,b:regression,c:regression",
+    ),
 }
+GEOMETRIC = [row for row in ROWS if not row.startswith("composition")]
 MODELS = {
     "pretrain_torsion": "DenoisePretrainModel",
     "pretrain_gaussian": "DenoisePretrainModel",
@@ -48,6 +61,7 @@ MODELS = {
     "multiclass_classifier": "MultiClassClassifierModel",
     "masking": "MaskedNodeModel",
     "prot_interface": "ProteinInterfaceModel",
+    **dict.fromkeys((row for row in ROWS if row.startswith("composition")), "CompositionModel"),
 }
 SIZES = (
     "--atom_hidden_size 8 --block_hidden_size 8 --edge_size 4 --k_neighbors 3 --n_layers 1 --projector_hidden_size 4"
@@ -82,11 +96,15 @@ def make_item(seed: int, **changes: Any) -> Item:
 
 
 def labelled(kind: str, seed: int) -> Item:
-    """An item with the labels of a data set: values, targets (some missing), two_classes, classes."""
+    """An item with the labels of a data set: values, targets (some missing), mixed, two_classes, classes."""
     if kind == "targets":
         first = np.random.default_rng([seed, 1]).normal(size=3).astype("f4")
         first[seed % 3] = np.nan
         return make_item(seed, targets=first)
+    if kind == "mixed":
+        targets = np.random.default_rng([seed, 1]).normal(size=3).astype("f4")
+        targets[0], targets[1 + seed % 2] = seed % 3, np.nan
+        return make_item(seed, targets=targets)
     if kind in ("two_classes", "classes"):
         return make_item(seed, label=float(seed % {"two_classes": 2, "classes": 3}[kind]))
     return make_item(seed)
@@ -95,8 +113,9 @@ def labelled(kind: str, seed: int) -> Item:
 def make_data(folder: Path) -> None:
     """FOLDER/KIND/train of eight items and FOLDER/KIND/valid of six, of every kind."""
     vocabulary = load_vocabulary("PS_300")
-    extra: dict[str, Any] = {"targets": {"targets": ["a", "b", "c"]}, "classes": {"classes": ["ion", "sugar", "drug"]}}
-    for kind in ("values", "targets", "two_classes", "classes"):
+    extra: dict[str, Any] = {name: {"targets": ["a", "b", "c"]} for name in ("targets", "mixed")}
+    extra |= {"classes": {"classes": ["ion", "sugar", "drug"]}}
+    for kind in ("values", "targets", "mixed", "two_classes", "classes"):
         for part, seeds in (("train", range(8)), ("valid", range(8, 14))):
             items = [labelled(kind, seed) for seed in seeds]
             write_part(folder / kind / part, items, vocabulary.fingerprint, vocabulary="PS_300", extra=extra.get(kind))

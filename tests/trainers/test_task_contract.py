@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 import two_ranks_tasks
-from contract_rows import MODELS, ROWS, SIZES, history, make_data, run_row
+from contract_rows import GEOMETRIC, MODELS, ROWS, SIZES, history, make_data, run_row
 
 from configs.schema import TASKS
 from models import create_model, from_pretrained, save_pretrained
@@ -77,14 +77,14 @@ def encoder_of(model: Any) -> Any:
     return getattr(model, "prot_model", model)
 
 
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("row", GEOMETRIC)
 def test_from_our_checkpoint(row: str, data: Path, tmp_path: Path, ours: Path) -> None:
     """Without a word about sizes, those of the checkpoint are taken; with a tiny rate its weights are still there."""
     start = f"--pretrain_ckpt {ours} --max_epoch 1 --lr 1e-9 --bootstrap 5 --projector_hidden_size 4"
     check_start(run_row(row, data, tmp_path, start), row, from_pretrained(ours))
 
 
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("row", GEOMETRIC)
 def test_from_a_published_checkpoint(row: str, data: Path, tmp_path: Path) -> None:
     config, weights = PUBLISHED / "config.json", PUBLISHED / "weights.safetensors"
     start = f"--pretrain_config {config} --pretrain_weights {weights} --max_epoch 1 --lr 1e-9 --no_final_report"
