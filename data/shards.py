@@ -183,7 +183,8 @@ class ShardReader(Sequence[Item]):
         if not listed == len(self.count_rows) == self.manifest["items"]:
             raise DataError("the numbers of items disagree; the manifest is damaged", self.path / MANIFEST)
         numeric = (name for name in self.count_rows.schema.names if name not in ("id", "group"))
-        self.counts = {name: self.count_rows.column(name).to_numpy() for name in numeric}
+        # DLPack shares the memory as to_numpy does, which imports pandas.
+        self.counts = {name: np.from_dlpack(self.count_rows.column(name)) for name in numeric}
         self._views: dict[int, BatchView] = {}
 
     def verify(self) -> None:

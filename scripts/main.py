@@ -17,6 +17,7 @@ COMMANDS: dict[str, Command] = {
     "import": Command("scripts.import_dataset", "published processed data sets to shards"),
     "pockets": Command("scripts.make_pockets", "pockets labelled with what they bind, or whether they bind"),
     "synthesize": Command("scripts.make_synthetic", "make the built-in data set"),
+    "large-set": Command("scripts.make_large_set", "a data set of any size out of the items of another"),
     "inspect": Command("scripts.inspect_data", "tell what a folder of shards holds"),
     "split": Command("scripts.split_data", "split shards by group, sequence, scaffold or time, or into folds"),
     "vocabulary": Command("scripts.learn_vocabulary", "learn a fragment vocabulary from a file of SMILES"),

@@ -21,12 +21,14 @@ from scripts.main import COMMANDS, main
 ROOT = Path(__file__).parent.parent
 # What each command can't do without, and a flag that its help must explain.
 FLAGS = {
-    "process": "--data_index_file --structures --out_path --root --n_jobs --cutoff --vocabulary --model",
+    "process": "--data_index_file --structures --out_path --root --n_jobs --cutoff --vocabulary --model --backend "
+    "--address --seconds_per_file --memory_per_process",
     "import": "--out_path --vocabulary --modality",
     "pockets": "--root --task --out_path --cutoff --min_families --min_items --most_per_family --seed",
     "baselines": "--task --out --checkpoint --subset --bootstrap --seed",
     "collect-results": "--out --subset --bootstrap --seed",
     "synthesize": "--out_path --n_items --seed --n_jobs --valid_fraction --vocabulary --write_structures",
+    "large-set": "--out_path --n_items --seed --most_blocks --most_templates",
     "inspect": "--item --out --verify",
     "split": "--split --by --valid_fraction --test_fraction --folds --identity --sequences --index --seed --out_path",
     "vocabulary": "--size --out",
