@@ -1,8 +1,11 @@
 """Embeddings on disk are what the model gives each interface alone, in the order of the data set."""
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -12,8 +15,14 @@ from data.item import Item
 from data.shards import write_part
 from data.vocab import GLOBAL, load_vocabulary
 from models import create_model, from_pretrained
+from models.load_any import load_checkpoint
+from models.named import REPRESENTATIONS
 from scripts.get_embeddings import main
 
+ROOT = Path(__file__).parents[2]
+DATA = Path(os.environ.get("INTERFACE_DATA", ROOT.parent / "shared" / "data"))
+SHIPPED = ROOT / "checkpoints" / "pretrain_small"
+PUBLISHED = ROOT / "tests" / "fixtures" / "parity" / "PredictionModel"
 SIZES = (4, 3, 6)
 
 
@@ -89,9 +98,8 @@ def test_shards_of_another_vocabulary_are_refused_and_nothing_is_written(
 
 
 def test_the_checkpoint_that_comes_with_the_package_loads(shards: Path, tmp_path: Path) -> None:
-    shipped = Path(__file__).parents[2] / "checkpoints" / "pretrain_small"
     out = tmp_path / "out.parquet"
-    assert main([str(shards), "--checkpoint", str(shipped), "--out", str(out), "--gpus", "-1"]) == 0
+    assert main([str(shards), "--checkpoint", str(SHIPPED), "--out", str(out), "--gpus", "-1"]) == 0
     vectors = np.array(pq.read_table(out).to_pydict()["embedding"])
     assert vectors.shape == (len(ITEMS), 16)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
@@ -103,3 +111,72 @@ def test_a_folder_without_a_checkpoint_is_named_with_the_way_out(
     (tmp_path / "empty").mkdir()
     assert main([str(shards), "--checkpoint", str(tmp_path / "empty"), "--out", str(tmp_path / "x.parquet")]) == 2
     assert "empty: holds no checkpoint (a checkpoint has model.safetensors" in capsys.readouterr().err
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"INTERFACE_DATA: no folder {DATA}")
+def test_a_real_structure_gives_a_table_for_each_level(tmp_path: Path) -> None:
+    path, out = DATA / "pretrain" / "structures" / "11as.pdb.gz", tmp_path / "out.parquet"
+    names = ["h_graph", "z_graph", "h_interface", "z_block", "h_atom"]
+    words = [str(path), "--chain1", "A", "--chain2", "B", "--checkpoint", str(PUBLISHED), "--out", str(out)]
+    assert main([*words, "--representations", *names, "--rule", "mean_std_global", "--device", "cpu"]) == 0
+    assert sorted(file.stem for file in tmp_path.iterdir()) == ["out_atom", "out_block", "out_graph", "out_interface"]
+    model = load_checkpoint(PUBLISHED)
+    for level, chosen in {"graph": names[:2], "interface": names[2:3], "block": names[3:4], "atom": names[4:]}.items():
+        table = pd.read_parquet(tmp_path / f"out_{level}.parquet")
+        frame = model.embed(path, chosen, "mean_std_global", chain1="A", chain2="B")
+        assert list(table) == ["id", *frame.columns]
+        for name in chosen:
+            np.testing.assert_allclose(np.stack(table[name]), np.stack(frame[name]), atol=1e-6, err_msg=name)
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"INTERFACE_DATA: no folder {DATA}")
+def test_a_folder_of_real_structures_as_csv_with_its_failures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "structures"
+    folder.mkdir()
+    for name in ("102d", "11as"):
+        shutil.copy(DATA / "pretrain" / "structures" / f"{name}.pdb.gz", folder)
+    (folder / "broken.pdb").write_text("nothing\n")
+    out = tmp_path / "out.csv"
+    assert main([str(folder), "--checkpoint", str(SHIPPED), "--out", str(out), "--device", "cpu"]) == 0
+    table = pd.read_csv(out)
+    assert table["id"].tolist() == ["102d_A_B25-UNK", "11as_A_B", "11as_A_A331-ASN"]
+    assert list(table)[:5] == ["id", "pdb_path", "group", "modality", "label"]
+    assert list(table)[5:] == [f"embedding_{number}" for number in range(16)]
+    assert "broken.pdb: is neither PDB nor mmCIF" in (tmp_path / "out.failures.csv").read_text()
+    assert "1 failed, reasons in" in capsys.readouterr().err
+
+
+def test_guidance_tells_sizes_and_what_a_model_can_not_give(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--guidance"]) == 0
+    plain = capsys.readouterr().out
+    assert all(f"\n{name} " in f"\n{plain}" for name in REPRESENTATIONS)
+    assert main(["--guidance", "--checkpoint", str(PUBLISHED)]) == 0
+    assert "z_graph      480 or 160" in capsys.readouterr().out
+    assert main(["--guidance", "--checkpoint", str(SHIPPED)]) == 0
+    assert "this model has 2 layers; z needs 3" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("{shards} --checkpoint {model}", "--out: is required"),
+        ("--checkpoint {model} --out {out}", "--input: name one input"),
+        ("{shards} --out {out}", "--checkpoint: name a model"),
+        ("{shards} --checkpoint {model} --out {out} --representations h_grph", "unknown representation 'h_grph'"),
+        ("{shards} --checkpoint {model} --out {out} --representations z_block", "z_block needs a model of 3 layers"),
+        ("{shards} --checkpoint {model} --out {out} --chain1 A", "--chain1: is for structure files"),
+        ("{shards} --checkpoint {model} --out {out}.xlsx", "has no known ending"),
+        ("{shards} --checkpoint {model} --out {out} --device tpux", "'tpux' is no device"),
+    ],
+)
+def test_options_that_make_no_sense_are_named(
+    words: str, message: str, shards: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(words.format(shards=shards, model=checkpoint, out=out).split()) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.glob("out*"))

@@ -1,0 +1,203 @@
+"""Predictions on disk: of ours and published checkpoints, in their unit, of ensembles, for any input."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from configs.errors import CheckpointError, ConfigError
+from data.collate import collate_items
+from data.inputs import InputItem, InputOptions, open_inputs
+from data.item import Item
+from data.labels import LabelScale
+from data.shards import write_part
+from data.vocab import load_vocabulary
+from models import create_model, load_published
+from models.predict import Predictor
+from models.published import save_published
+from scripts.predict import main
+
+ROOT = Path(__file__).parents[2]
+DATA = Path(os.environ.get("INTERFACE_DATA", ROOT.parent / "shared" / "data"))
+real = pytest.mark.skipif(not DATA.is_dir(), reason=f"INTERFACE_DATA: no folder {DATA}")
+SIZES: dict[str, Any] = {"atom_hidden_size": 8, "block_hidden_size": 8, "edge_size": 4, "n_layers": 1}
+KCAL = {"labels": LabelScale(("dG",), data_unit="kcal/mol", unit="kcal/mol", mean=(-9.0,), std=(2.0,)).to_dict()}
+
+
+def model_of(kind: str, seed: int = 0, facts: dict[str, Any] | None = None, **more: Any) -> Any:
+    torch.manual_seed(seed)
+    model = create_model(kind, **SIZES, k_neighbors=3, fragmentation_method="PS_300", **more).eval()
+    model.facts = facts or {}
+    return model
+
+
+def saved(folder: Path, model: Any) -> str:
+    model.save_pretrained(folder)
+    return str(folder)
+
+
+def item(number: int, B: tuple[int, ...] = (4, 5, 6, 7)) -> Item:
+    rng = np.random.default_rng(number)
+    n = len(B)
+    return Item(
+        id=f"entry{number}",
+        X=rng.normal(size=(2 * n, 3)).astype(np.float32) * 4,
+        A=rng.integers(8, 11, 2 * n).astype(np.uint8),
+        B=np.array(B, np.uint16),
+        block_lengths=np.full(n, 2, np.int32),
+        segment_ids=(np.arange(n) >= n // 2).astype(np.uint8),
+    )
+
+
+ITEMS = [item(number) for number in range(3)]
+ENTRIES = [InputItem(one) for one in ITEMS]
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> str:
+    return str(write_part(tmp_path / "shards", ITEMS, load_vocabulary().fingerprint))
+
+
+def run(*words: str | Path, status: int = 0) -> None:
+    assert main([*map(str, words), "--device", "cpu"]) == status
+
+
+def plain(model: Any, one: Item) -> np.ndarray:
+    """What the model's head gives for an interface alone."""
+    batch = collate_items([one])
+    del batch["label"]
+    return model.infer(batch).pred.numpy().reshape(-1)
+
+
+def test_an_ensemble_has_mean_and_spread_in_the_unit_of_the_labels(shards: str, tmp_path: Path) -> None:
+    models = [model_of("AffinityPredictor", seed, KCAL) for seed in range(3)]
+    folders = [saved(tmp_path / str(number), model) for number, model in enumerate(models)]
+    run(shards, "--checkpoint", *folders, "--out", tmp_path / "found.csv")
+    table = pd.read_csv(tmp_path / "found.csv")
+    assert list(table) == ["id", "dG (kcal/mol)", "spread dG (kcal/mol)"]
+    values = np.array([[2 * plain(model, one)[0] - 9 for model in models] for one in ITEMS])
+    np.testing.assert_allclose(table["dG (kcal/mol)"], values.mean(1), rtol=1e-4)
+    np.testing.assert_allclose(table["spread dG (kcal/mol)"], values.std(1, ddof=1), rtol=1e-3)
+
+
+def test_classes_have_probabilities_a_spread_and_a_confidence(shards: str, tmp_path: Path) -> None:
+    facts = {"labels": {"classes": ["ion", "sugar", "drug"]}}
+    models = [model_of("MultiClassClassifierModel", seed, facts, num_classes=3) for seed in range(2)]
+    folders = [saved(tmp_path / str(number), model) for number, model in enumerate(models)]
+    run(shards, "--checkpoint", *folders, "--out", tmp_path / "found.parquet")
+    table = pd.read_parquet(tmp_path / "found.parquet")
+    names = ["probability ion", "probability sugar", "probability drug"]
+    assert list(table) == ["id", *names, "class", "spread", "confidence"]
+    values = np.array([[plain(model, one) for model in models] for one in ITEMS])  # item, model, class
+    np.testing.assert_allclose(table[names], values.mean(1), rtol=1e-4)
+    best = values.mean(1).argmax(1)
+    assert table["class"].tolist() == [facts["labels"]["classes"][number] for number in best]
+    np.testing.assert_allclose(table["confidence"], values.mean(1).max(1), rtol=1e-4)
+    np.testing.assert_allclose(table["spread"], values.std(1, ddof=1)[range(3), best], rtol=1e-3)
+
+
+def test_the_threshold_of_confidence_is_inclusive_and_leaves_cells_empty() -> None:
+    predictor = Predictor([model_of("ClassifierModel")])
+    (found,) = predictor(ENTRIES)
+    assert found.confidence is not None
+    threshold = float(np.median(found.confidence))
+    columns = predictor.columns(found, threshold)
+    kept = found.confidence >= threshold
+    assert kept.sum() == 2
+    assert [bool(name) for name in columns["class"]] == kept.tolist()
+    assert np.isnan(columns["probability 1"]).tolist() == (~kept).tolist()
+    np.testing.assert_array_equal(columns["confidence"], found.confidence)
+    with pytest.raises(ConfigError, match=r"must be between 0 and 1, got 1\.5"):
+        predictor.columns(found, 1.5)
+
+
+def test_values_are_as_sure_as_the_training_set_knew_their_blocks() -> None:
+    entries = [InputItem(item(0, (4, 5, 6, 7))), InputItem(item(1, (4, 5, 9, 9)))]
+    known = KCAL | {"seen_blocks": [4, 5, 6, 7]}
+    predictor = Predictor([model_of("RegressionPredictor", 0, known), model_of("RegressionPredictor", 1, known)])
+    (found,) = predictor(entries)
+    columns = predictor.columns(found, 0.6)
+    assert columns["unknown_fraction"].tolist() == [0, 0.5]
+    assert columns["confidence"].tolist() == [1, 0.5]
+    assert np.isnan(columns["dG (kcal/mol)"]).tolist() == [False, True]
+    silent = Predictor([model_of("RegressionPredictor", 0, KCAL)])
+    (found,) = silent(entries)
+    assert list(silent.columns(found)) == ["dG (kcal/mol)"]
+    with pytest.raises(ConfigError, match="the confidence of these predictions is not known"):
+        silent.columns(found, 0.5)
+
+
+def test_labels_of_the_input_play_no_part() -> None:
+    labelled = [InputItem(one.with_(label=value)) for one, value in zip(ITEMS, (7.0, float("nan"), -1.0))]
+    for kind in ("MultiClassClassifierModel", "ClassifierModel", "AffinityPredictor", "RegressionPredictor"):
+        predictor = Predictor([model_of(kind)])
+        (with_labels,), (without,) = predictor(labelled), predictor(ENTRIES)
+        np.testing.assert_array_equal(with_labels.values, without.values, err_msg=kind)
+
+
+def test_batch_mates_change_nothing() -> None:
+    predictor = Predictor([model_of("RegressionPredictor", padding="batch")])
+    (together,) = predictor(ENTRIES)
+    alone = np.concatenate([found.values for found in predictor(ENTRIES, max_blocks=1)])
+    np.testing.assert_allclose(together.values, alone, rtol=1e-5)
+
+
+def test_models_that_do_not_belong_together_are_refused() -> None:
+    with pytest.raises(CheckpointError, match="is a PredictionModel, which predicts no label"):
+        Predictor([model_of("PredictionModel")])
+    with pytest.raises(CheckpointError, match=r"model 2 predicts prediction, the first dG \(kcal/mol\)"):
+        Predictor([model_of("AffinityPredictor", facts=KCAL), model_of("AffinityPredictor")])
+    with pytest.raises(CheckpointError, match="an ensemble has one kind of label"):
+        Predictor([model_of("ClassifierModel"), model_of("AffinityPredictor")])
+
+
+def test_columns_of_an_index_stay_and_never_hide_a_prediction(tmp_path: Path) -> None:
+    from scripts.predict import beside_input
+
+    entries = [InputItem(ITEMS[0], {"pdb_id": "x", "class": "mine"})]
+    assert beside_input(entries, {"class": ["drug"], "confidence": [0.9]}) == {
+        "id": ["entry0"],
+        "pdb_id": ["x"],
+        "class": ["mine"],
+        "predicted class": ["drug"],
+        "confidence": [0.9],
+    }
+
+
+@pytest.mark.real_data
+@real
+def test_real_complexes_from_an_index_with_a_published_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = model_of("AffinityPredictor", modality_embedding=False)
+    save_published(model, tmp_path / "published")
+    table = (DATA / "pl_affinity" / "interfaces.csv").read_text().splitlines()
+    broken = "broken,pl_affinity/gone.pdb,,,,,,,-8,x"
+    (tmp_path / "index.csv").write_text("\n".join([table[0], *table[1:4], broken]) + "\n")
+    out = tmp_path / "found.csv"
+    run(tmp_path / "index.csv", "--root", DATA, "--checkpoint", tmp_path / "published", "--out", out)
+    found = pd.read_csv(out)
+    assert list(found) == ["id", *table[0].split(","), "prediction"]
+    assert found["label"].tolist() == [-12.41, -12.29, -12.11]
+    published = load_published(tmp_path / "published/config.json", tmp_path / "published/weights.pt")
+    entries = open_inputs(InputOptions(tmp_path / "index.csv", root=DATA))
+    expected = [plain(published, entry.item)[0] for entry in entries]
+    np.testing.assert_allclose(found["prediction"], expected, rtol=1e-4)
+    assert "gone.pdb: no such file" in (tmp_path / "found.failures.csv").read_text()
+    assert "1 failed, reasons in" in capsys.readouterr().err
+
+
+@pytest.mark.real_data
+@real
+def test_a_real_structure_with_the_wrong_ligand_gives_one_line_and_no_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = saved(tmp_path / "model", model_of("AffinityPredictor", facts=KCAL))
+    words = (DATA / "pretrain/structures/11as.pdb.gz", "--lig_code", "ATP", "--checkpoint", checkpoint)
+    run(*words, "--out", tmp_path / "found.csv", status=2)
+    assert "has no ligand ATP (its ligands: ASN 331 in chain A, ASN 331 in chain B)" in capsys.readouterr().err
+    assert not (tmp_path / "found.csv").exists()
