@@ -20,6 +20,7 @@ from scripts.main import COMMANDS, main
 
 ROOT = Path(__file__).parent.parent
 # What each command can't do without, and a flag that its help must explain.
+USE = "--input --chain1 --chain2 --lig_code --ligand_path --root --checkpoint --config --weights --device --gpus --out"
 FLAGS = {
     "process": "--data_index_file --structures --out_path --root --n_jobs --cutoff --vocabulary --model --backend "
     "--address --seconds_per_file --memory_per_process",
@@ -34,8 +35,8 @@ FLAGS = {
     "vocabulary": "--size --out",
     "train": "--config --task --train_set --save_dir --max_epoch --restart --torsion_noise",
     "cross-validate": "--out_path --seeds --devices --bootstrap --resample",
-    "predict": "--checkpoint --out --transformed --max_blocks --gpus",
-    "embed": "--checkpoint --out --level --max_blocks --gpus",
+    "predict": f"{USE} --transformed --confidence_threshold",
+    "embed": f"{USE} --level --representations --rule --guidance",
     "evaluate-pretraining": "--valid_set --train_set --checkpoint --draws --seed --out",
     "plot": "--out",
     "quickstart": "--out_path --n_items --n_jobs --max_epoch",
@@ -138,6 +139,9 @@ FAULTS = [
     ("cross-validate {shards} --out_path {out}", "train: is no folder of shards (made by scripts/split_data.py"),
     ("cross-validate {shards} --out_path {out} --bootstrap -1", "--bootstrap: must be a finite number of at least 0"),
     ("predict {shards} --checkpoint {none} --out {out}", "none: no such folder"),
+    ("predict {shards} --checkpoint {none} --out {out} --confidence_threshold 2", "must be between 0 and 1"),
+    ("embed {none} --checkpoint {shards} --out {out} --representations z_graph", "need a rule"),
+    ("embed {none} --checkpoint {shards} --out {out} --max_blocks 0", "--max_blocks: must be"),
     ("vocabulary {none} --out {out}", "none: no such file"),
     ("vocabulary {file} --out {out} --size 0", "--size: must be a finite number of at least 1"),
     ("train --train_set {none} --save_dir {out}", "none: no such folder"),
