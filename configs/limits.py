@@ -29,7 +29,7 @@ class Limits:
     """Bytes of a JSON or YAML file."""
     max_weights_size: int = 16 * 2**30
     """Bytes of a file with weights, and of what it unpacks to."""
-    max_parameters: int = 2_000_000_000
+    max_parameters: int = 4 * 2**30
     """Numbers that a model may be made of, by its configuration."""
     allow_outside_root: bool = False
     """Rows of an index may name files outside the root folder (absolute paths, `..`, links)."""

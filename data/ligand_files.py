@@ -77,6 +77,7 @@ def _mol2_atoms(record: str, path: Path) -> Chem.Mol | None:
     except (IndexError, ValueError):
         return None
     heavy = [i for i, element in enumerate(elements) if element not in ("H", "D", "LP", "Du")]
+    check_cloud(coords[heavy], path)
     return ligand_from_atoms([elements[i] for i in heavy], coords[heavy], where=(path,)) if heavy else None
 
 

@@ -10,6 +10,7 @@ from configs.errors import StructureError
 from data.residues import WATERS
 
 COORDINATES = slice(30, 54)  # three numbers of eight columns
+NAMES = slice(12, 27)  # of atom, conformation, residue and chain, with the number of the residue
 RESIDUE, NUMBER, ICODE = slice(17, 20), slice(22, 26), 26
 ELEMENT = slice(76, 78)
 RECORD, POINT = 6, 4  # length of a record's name; place of the point in a coordinate of three decimals
@@ -26,6 +27,7 @@ def _table(characters: bytes) -> np.ndarray:
 
 _DIGIT, _SIGN, _DOT, _BLANK = _table(b"0123456789"), _table(b"+-"), _table(b"."), _table(b" \t")
 _ALPHA = _table(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+_PRINTABLE = _table(bytes(range(32, 127)))
 _IN_NUMBERS = _DIGIT | _SIGN | _DOT
 
 
@@ -87,6 +89,7 @@ class AtomLines:
         atom = (record[:, :4].copy().view("S4")[:, 0] == b"ATOM") & serial[:, 4:].all(axis=1)
         self._refuse(~hetatm & ~atom, "begins with no name of a record", path)
         self._refuse(self.ends - self.starts < COORDINATES.stop, "is cut off before its coordinates end", path)
+        self._refuse(~_PRINTABLE[self._columns(self.starts, NAMES)].all(axis=1), "is no plain text", path)
         self._check_coordinates(path)
         self._check_residues(path)
 

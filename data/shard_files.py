@@ -7,6 +7,7 @@
 The manifest is written last, by renaming: a folder without one is not a data set, whatever else it holds.
 """
 
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,12 @@ def check_size(folder: Path, entry: dict[str, Any]) -> None:
     """Refuse a listed file that is absent or has another size; DataError names it."""
     path = folder / entry["name"]
     try:
-        size = path.stat().st_size
+        state = path.stat()
     except OSError as absent:
         raise DataError("no such file, but the manifest lists it", path) from absent
+    size = state.st_size
+    if not stat.S_ISREG(state.st_mode):
+        raise DataError("is no regular file", path)
     if size != entry["bytes"]:
         raise DataError(f"is {size} bytes long instead of {entry['bytes']}; it is damaged", path, hint=REMAKE)
 

@@ -152,6 +152,24 @@ def config_from_dict(kind: type, values: Mapping[str, Any], source: str = "confi
     return kind(**options)
 
 
+def estimated_parameters(config: Any) -> int:
+    """About how many numbers a model of this configuration holds; for refusing absurd ones before they take memory.
+
+    The networks of a full convolution make some 30 hidden_size^3 weights a layer, those of a channelwise one fewer.
+    """
+    inner = getattr(config, "prot_model", None)
+    if inner is not None:
+        return 2 * estimated_parameters(inner)
+    numbers = {f.name: value for f in fields(config) if type(value := getattr(config, f.name)) is int}
+    hidden, layers = numbers.pop("atom_hidden_size", 0), numbers.pop("n_layers", 0)
+    for name in ("block_hidden_size", "k_neighbors"):
+        numbers.pop(name, 0)
+    depth = max([value for name, value in numbers.items() if "layers" in name], default=1)
+    widths = [value for name, value in numbers.items() if "layers" not in name] or [0]
+    others = sum(widths) * max(hidden, *widths) * max(depth, 1)
+    return layers * hidden**2 * (30 * hidden if getattr(config, "conv", "") == "full" else 300) + others
+
+
 def config_to_dict(config: Any, model_type: str) -> dict[str, Any]:
     """JSON-serialisable values with the published names, without those that only say how to compute."""
     return {"model_type": model_type, **asdict(config, dict_factory=_without_run_time)}

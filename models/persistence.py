@@ -3,29 +3,26 @@
 import hashlib
 import json
 import logging
-import pickle
 import re
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
-from configs.errors import CheckpointError, ConfigError
+from configs.errors import CheckpointError, ConfigError, LigareError
 from configs.files import atomic_write, read_json, sha256_of, write_json
+from configs.limits import check_limit
 from configs.schema import Padding, nearest
 from data.vocab import N_PUBLISHED_MODALITIES
 from models.adapters import AdapterConfig, adapter_values, add_adapters
 from models.backbone import rows_of_modalities
 from models.card import CARD, model_card
-from models.config import Nonlinearity, config_from_dict
+from models.config import Nonlinearity, config_from_dict, estimated_parameters
 from models.hub import local_folder
+from models.weight_files import read_weights
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +30,6 @@ WEIGHTS, CONFIG, MANIFEST = "model.safetensors", "config.json", "manifest.json"
 FORMAT = 1
 HEADS = ("target_ffn.", "classifier_ffn.", "energy_ffn.", "masked_ffn.")
 MODALITIES_TABLE = "modality_embedding.weight"
-DAMAGE: tuple[type[Exception], ...] = (
-    *(RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError),
-    struct.error,
-)
-"""What torch's restricted reader raises on files with changed bytes."""
 LIBRARY_CONSTANT = re.compile(r"(\.tp|final_tp_tor)\.(weight|output_mask|_compiled\w*\..*|_w3j.*)$")
 """Entries of published weights that belong to the tensor-product library and hold no parameters."""
 
@@ -196,52 +188,18 @@ def model_from_config(values: Mapping[str, Any], source: str | Path) -> Any:
     kind: Any = MODELS[name]
     own = {name: value for name, value in values.items() if name != "adapters"}
     try:
-        model = kind(config_from_dict(kind.Config, own, str(source)))
+        config = config_from_dict(kind.Config, own, str(source))
+        size = estimated_parameters(config)
+        check_limit("describes a model of about {} numbers", size, "max_parameters", ConfigError, str(source))
+        model = kind(config)
         if isinstance(values.get("adapters"), Mapping):
             add_adapters(model, config_from_dict(AdapterConfig, values["adapters"], str(source)))
         return model
-    except ConfigError as error:
+    except LigareError as error:
         raise CheckpointError(error.what, *error.where, hint=error.hint) from error
-
-
-def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """A flat name -> tensor map from a safetensors file or one saved with torch; never executes what a file contains.
-
-    Raises:
-        CheckpointError: absent, damaged, or not a plain map of tensors.
-    """
-    path = Path(path)
-    try:
-        if path.suffix == ".safetensors":
-            return load_safetensors(path.read_bytes())
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError("no such file", path) from error
-    except OSError as error:
-        raise CheckpointError(f"can't be read: {error.strerror}", path) from error
-    except SafetensorError as error:
-        raise CheckpointError(f"is damaged: {error}", path) from error
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"holds more than tensors and is not opened: {_reason(error)}",
-            path,
-            hint="if it must be, in a sandbox: load it without weights_only and save its state_dict() to a new file, "
-            "as docs/checkpoints.md shows",
-        ) from error
-    except DAMAGE as error:
-        raise CheckpointError(f"is damaged: {_first_line(error)}", path) from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError("is not a map from names to tensors", path, hint="save model.state_dict()")
-    for name, value in state.items():
-        if value.layout != torch.strided or value.is_meta or value.is_quantized or value.is_complex():
-            raise CheckpointError(f"{name} is no plain tensor of real numbers", path)
-    return {str(name).removeprefix("module."): value for name, value in state.items()}
-
-
-def _reason(error: pickle.UnpicklingError) -> str:
-    """What torch refuses, from a message that begins with a paragraph of advice."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    return next((line for line in lines if "unsupported" in line.lower()), _first_line(error))
+    except (RuntimeError, ValueError, TypeError, ArithmeticError, MemoryError) as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"describes a model that can't be made: {said}", source) from error
 
 
 def load_weights_into(model: nn.Module, state: Mapping[str, Tensor], source: str | Path = "weights") -> LoadReport:
@@ -294,7 +252,3 @@ def aligned(state: Mapping[str, Tensor], mine: Mapping[str, Tensor]) -> dict[str
         if name.endswith(MODALITIES_TABLE) and name in mine and len(value) < len(mine[name]):
             state[name] = value[rows_of_modalities(len(value))]
     return state
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

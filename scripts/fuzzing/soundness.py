@@ -41,7 +41,7 @@ def plain(content: bytes) -> bytes:
     """Text with line ends of one kind and without marks of its encoding, as simply as can be."""
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         content = content.decode("utf-16", "replace").encode()
-    return content.replace(b"\xef\xbb\xbf", b"").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
 def numbers_of(text: bytes) -> np.ndarray:
