@@ -120,6 +120,11 @@ class LabelScale:
         k = kcal_per_pK(self.temperature)
         return FROM_PK[given](TO_PK[wanted](values, k), k)
 
+    def each(self) -> list["LabelScale"]:
+        """The scale of each target for itself."""
+        rows = zip(self.names, self.mean, self.std)
+        return [replace(self, names=(name,), mean=(mean,), std=(std,)) for name, mean, std in rows]
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, kept with a checkpoint."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}

@@ -21,6 +21,7 @@ from models import (
 from trainers.abs_trainer import TrainConfig, Trainer
 from trainers.affinity_trainer import AffinityTrainer
 from trainers.classifier_trainer import ClassifierTrainer, MultiClassClassifierTrainer
+from trainers.composition_trainer import CompositionTrainer
 from trainers.masking_trainer import MaskingTrainer
 from trainers.mixed_trainer import MixedTrainer
 from trainers.pretrain_trainer import (
@@ -29,12 +30,14 @@ from trainers.pretrain_trainer import (
     PretrainTrainer,
 )
 from trainers.prot_interface_trainer import ProtInterfaceTrainer
+from trainers.training_result import TrainingResult, training_result
 from trainers.training_state import TrainingState
 
 __all__ = [
     "TRAINERS",
     "AffinityTrainer",
     "ClassifierTrainer",
+    "CompositionTrainer",
     "MaskingTrainer",
     "MixedTrainer",
     "MultiClassClassifierTrainer",
@@ -44,8 +47,10 @@ __all__ = [
     "ProtInterfaceTrainer",
     "TrainConfig",
     "Trainer",
+    "TrainingResult",
     "create_trainer",
     "register_trainer",
+    "training_result",
 ]
 
 # Makes a trainer from (model, train_loader, valid_loader, config, resume_state).

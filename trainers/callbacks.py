@@ -150,8 +150,9 @@ def default_callbacks(config: "TrainConfig", use_wandb: bool, use_raytune: bool)
     """The loggers, and the schedule of unfreezing, that the options ask for."""
     from trainers.finetune import UnfreezeSchedule, finetune_options
     from trainers.loggers import RayTuneReporter, TensorBoardLogger, WandbLogger
+    from trainers.progress import ProgressWriter
 
-    callbacks: list[Callback] = [HistoryWriter(), ConsoleLogger(config.progress)]
+    callbacks: list[Callback] = [HistoryWriter(), ProgressWriter(), ConsoleLogger(config.progress)]
     if finetune_options(config).stages:
         callbacks.append(UnfreezeSchedule(finetune_options(config)))
     if config.max_minutes is not None:

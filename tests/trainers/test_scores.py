@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sklearn.metrics import label_ranking_average_precision_score, roc_auc_score, top_k_accuracy_score
+from sklearn.metrics import f1_score, label_ranking_average_precision_score, roc_auc_score, top_k_accuracy_score
 
 from trainers.scores import (
     METRIC_DIRECTION,
@@ -21,6 +21,8 @@ from trainers.scores import (
     spearman_by_group,
     within_group_spearman,
 )
+from trainers.scores.classification import BINARY
+from trainers.scores.regression import MEASURES
 
 NAN = float("nan")
 numbers = st.floats(-100, 100, width=32)
@@ -37,6 +39,7 @@ def test_regression_on_four_numbers():
     scores = regression_metrics(np.array([1.0, 2, 4, 3]), np.array([1.0, 2, 3, 4]))
     assert scores == pytest.approx(
         {"rmse": math.sqrt(0.5), "mae": 0.5, "pearson": 0.8, "spearman": 0.8, "kendall": 2 / 3}
+        | {"smape": 1 / 14, "band_5pct": 0.5, "band_10pct": 0.5, "band_20pct": 0.5}
     )
 
 
@@ -61,15 +64,33 @@ def test_one_column_is_one_target():
     assert regression_metrics(pred, target, ["kd"]) == regression_metrics(pred[:, 0], target[:, 0])
 
 
+def test_regression_golden():
+    """The worked example of the losses: relative errors 1/6, 0 and 2."""
+    scores = regression_metrics(np.array([7.0, 8, -3]), np.array([6.0, 8, -1]))
+    assert (scores["mae"], scores["rmse"]) == pytest.approx((1, math.sqrt(5 / 3)))
+    assert scores["smape"] == pytest.approx(0.192308, abs=5e-7)
+    assert [scores[f"band_{p}pct"] for p in (5, 10, 20)] == pytest.approx([1 / 3, 1 / 3, 2 / 3])
+
+
+def test_macro_f1_vs_sklearn():
+    rng = np.random.default_rng(0)
+    prob, label = rng.dirichlet(np.ones(4), 30), rng.integers(0, 3, 30).astype(float)
+    said = prob.argmax(1)
+    scores = multiclass_metrics(prob, label)
+    each = f1_score(label, said, labels=[0, 1, 2], average=None, zero_division=0)
+    assert 3 in said and scores["f1_macro"] == pytest.approx(each.mean())
+    assert scores["macro_f1"] == pytest.approx(f1_score(label, said, average="macro", zero_division=0))
+
+
 @pytest.mark.parametrize(
     ("pred", "target", "undefined"),
     [
-        ([], [], {"rmse", "mae", "pearson", "spearman", "kendall"}),
-        ([1.0], [NAN], {"rmse", "mae", "pearson", "spearman", "kendall"}),
+        ([], [], set(MEASURES)),
+        ([1.0], [NAN], set(MEASURES)),
         ([1.0], [2.0], {"pearson", "spearman", "kendall"}),
         ([1.0, 1, 1], [1.0, 2, 3], {"pearson", "spearman", "kendall"}),
         ([1.0, 2, 3], [5.0, 5, 5], {"pearson", "spearman", "kendall"}),
-        ([1.0, NAN, 3], [1.0, 2, 3], {"rmse", "mae", "pearson", "spearman", "kendall"}),
+        ([1.0, NAN, 3], [1.0, 2, 3], set(MEASURES)),
         ([1.0, 1 + 1e-15, 1], [1.0, 2, 3], set()),
     ],
 )
@@ -105,7 +126,9 @@ def test_ranking_inside_groups_ignores_what_separates_groups():
 
 def test_two_classes_on_four_items():
     scores = binary_metrics(np.array([0.9, 0.4, 0.6, 0.1]), np.array([1, 1, 0, 0]))
-    assert scores == pytest.approx({"auroc": 0.75, "average_precision": 5 / 6, "f1": 0.5, "mcc": 0, "accuracy": 0.5})
+    assert scores == pytest.approx(
+        {"auroc": 0.75, "average_precision": 5 / 6, "f1": 0.5, "mcc": 0, "accuracy": 0.5, "f1_macro": 0.5}
+    )
 
 
 def test_logits_are_cut_at_zero_and_missing_labels_left_out():
@@ -117,8 +140,8 @@ def test_logits_are_cut_at_zero_and_missing_labels_left_out():
 @pytest.mark.parametrize(
     ("score", "label", "undefined"),
     [
-        ([], [], {"auroc", "average_precision", "f1", "mcc", "accuracy"}),
-        ([0.2, NAN], [0, 1], {"auroc", "average_precision", "f1", "mcc", "accuracy"}),
+        ([], [], set(BINARY)),
+        ([0.2, NAN], [0, 1], set(BINARY)),
         ([0.2, 0.9], [0, 0], {"auroc", "average_precision", "f1", "mcc"}),
         ([0.2, 0.9], [1, 1], {"auroc", "average_precision", "mcc"}),
         ([0.3, 0.3], [0, 1], {"mcc"}),

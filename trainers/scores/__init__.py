@@ -21,7 +21,8 @@ __all__ = [
 
 # Whether a smaller value is better, for every metric; what is not here is a loss.
 METRIC_DIRECTION: dict[str, bool] = {
-    **dict.fromkeys(("rmse", "mae"), True),
+    **dict.fromkeys(("rmse", "mae", "smape", "relative_error"), True),
+    **dict.fromkeys(("band_5pct", "band_10pct", "band_20pct", "f1_macro"), False),
     **dict.fromkeys(("pearson", "spearman", "kendall"), False),
     **dict.fromkeys(("within_group_spearman", "within_group_spearman_median"), False),
     **dict.fromkeys(("auroc", "average_precision", "f1", "macro_f1", "mcc", "accuracy", "balanced_accuracy"), False),

@@ -17,14 +17,14 @@ from sklearn.metrics import (
 from trainers.scores.regression import Scores, known, mean_of_defined
 
 NAN = float("nan")
-BINARY = ("auroc", "average_precision", "f1", "mcc", "accuracy")
-MULTICLASS = ("accuracy", "balanced_accuracy", "macro_f1", "mcc", "auroc", "average_precision")
+BINARY = ("auroc", "average_precision", "f1", "mcc", "accuracy", "f1_macro")
+MULTICLASS = ("accuracy", "balanced_accuracy", "macro_f1", "f1_macro", "mcc", "auroc", "average_precision")
 
 
 def binary_metrics(score: np.ndarray, label: np.ndarray, threshold: float | None = None) -> Scores:
-    """AUROC, average precision, F1, Matthews correlation and accuracy.
+    """AUROC, average precision, F1, Matthews correlation, accuracy, and the mean F1 of the classes that occur.
 
-    With one class only, all but the accuracy (and F1, if it is the positive class) are NaN.
+    With one class only, all but the accuracy and the mean F1 (and F1, if it is the positive class) are NaN.
 
     Args:
         score: [items] probabilities or logits of class 1. label: [items] 0 or 1; NaN is missing.
@@ -43,6 +43,7 @@ def binary_metrics(score: np.ndarray, label: np.ndarray, threshold: float | None
         "f1": float(f1_score(label, said, zero_division=np.nan)) if label.any() else NAN,
         "mcc": matthews(label, said),
         "accuracy": float(accuracy_score(label, said)),
+        "f1_macro": f1_of_classes_present(label, said),
     }
 
 
@@ -50,7 +51,8 @@ def multiclass_metrics(prob: np.ndarray, label: np.ndarray, names: Sequence[str]
     """Accuracy, balanced accuracy, macro F1, Matthews correlation, AUROC, average precision.
 
     AUROC and average precision are those of each class against the rest, averaged over the classes that occur, as is
-    the balanced accuracy; macro F1 averages over the classes that occur or are predicted.
+    the balanced accuracy; macro_f1 averages over the classes that occur or are predicted, f1_macro over those
+    that occur.
 
     Args:
         prob: [items, classes] probabilities. label: [items] class numbers; NaN is missing.
@@ -76,11 +78,17 @@ def multiclass_metrics(prob: np.ndarray, label: np.ndarray, names: Sequence[str]
         "accuracy": float(accuracy_score(label, said)),
         "balanced_accuracy": balanced,
         "macro_f1": float(f1_score(label, said, average="macro", zero_division=0)),
+        "f1_macro": f1_of_classes_present(label, said),
         "mcc": matthews(label, said),
         "auroc": mean_of_defined([area(prob[:, c], label == c) for c in classes]),
         "average_precision": mean_of_defined([average_precision(prob[:, c], label == c) for c in classes]),
     }
     return scores | {f"accuracy/{name}": float(value) for name, value in zip(names, recalled, strict=True)}
+
+
+def f1_of_classes_present(label: np.ndarray, said: np.ndarray) -> float:
+    """Mean F1 over the classes that occur among the labels."""
+    return float(f1_score(label, said, labels=np.unique(label), average="macro", zero_division=0))
 
 
 def area(score: np.ndarray, positive: np.ndarray) -> float:

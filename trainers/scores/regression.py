@@ -14,8 +14,18 @@ MEASURES: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "pearson": lambda pred, target: correlation(pearsonr, pred, target),
     "spearman": lambda pred, target: correlation(spearmanr, pred, target),
     "kendall": lambda pred, target: correlation(kendalltau, pred, target),
+    "smape": lambda pred, target: float(np.mean(np.abs(pred - target) / (np.abs(pred) + np.abs(target) + LEAST))),
+    "band_5pct": lambda pred, target: within_band(pred, target, 0.05),
+    "band_10pct": lambda pred, target: within_band(pred, target, 0.10),
+    "band_20pct": lambda pred, target: within_band(pred, target, 0.20),
 }
+LEAST = 1e-8  # keeps relative errors defined at 0
 LEAST_GROUP = 5  # a rank correlation of fewer items says little
+
+
+def within_band(pred: np.ndarray, target: np.ndarray, share: float) -> float:
+    """Share of the predictions that are off by no more than a share of the target."""
+    return float(np.mean(np.abs(pred - target) <= share * np.abs(target)))
 
 
 def correlation(measure: Callable[..., tuple[float, float]], pred: np.ndarray, target: np.ndarray) -> float:
@@ -37,7 +47,7 @@ def known(pred: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def regression_metrics(pred: np.ndarray, target: np.ndarray, names: Sequence[str] = ()) -> Scores:
-    """RMSE, MAE, Pearson, Spearman and Kendall (tau-b).
+    """RMSE, MAE, Pearson, Spearman, Kendall (tau-b), SMAPE from 0 to 1, and shares within 5, 10 and 20 % of the target.
 
     Args:
         pred, target: [items] or [items, targets]; NaN in `target` is missing. A prediction that is not finite makes
