@@ -15,7 +15,8 @@ minimum in brackets; memory is the peak of the whole process. The last columns s
 slowest against the fastest repetition, and the median before the plain run against that after it."""
 
 VARIANT_NOTE = """\
-`bfloat16`: the large products in that precision (`--projection bfloat16`), which torch does, not the compiled form.
+`bfloat16`: the products of convolutions in that precision (`--projection bfloat16`), compiled where the processor has
+avx512_bf16, else by torch.
 `channelwise`: another convolution, not weight-compatible (`--conv channelwise`)."""
 
 REFERENCE_NOTE = "The public reference, measured on two cores of a machine of the same kind (not in this run):"

@@ -19,6 +19,7 @@ from benchmarks.clock import Clock
 from models.heads import NoiseHeads
 from models.layers.attention import AttentionPooling, BlockAttention
 from models.layers.convolution import Convolution
+from models.layers.native_bfloat16 import BfloatConvolution
 from models.layers.native_kernel import NativeKernel
 
 RANGE = "part: "
@@ -61,6 +62,7 @@ def labelled(net: nn.Module) -> Iterator[None]:
                 stack.enter_context(patch.object(module, "forward", ranged(HEADS, module.forward)))
         for name in ("forward", "backward"):
             stack.enter_context(patch.object(NativeKernel, name, ranged(COMPILED, getattr(NativeKernel, name))))
+        stack.enter_context(patch.object(BfloatConvolution, "run", ranged(COMPILED, BfloatConvolution.run)))
         for name in ("read_graph", "neighbour_edges"):
             work = getattr(models.backbone, name)
             stack.enter_context(patch.object(models.backbone, name, ranged(EDGES, work)))

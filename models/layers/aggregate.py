@@ -7,7 +7,8 @@ coupled features z_e (features times harmonics, see `paths`) the sum over edges 
 
 two matrix products a node, and no tensor of [edges x weights]. It is done for a few nodes at a time, so that A stays
 in cache, on the CPU by one thread a core; the backward pass makes each A again instead of storing it. The sums of a few
-nodes are a kernel's work: `native_kernel` where it can be had, else `torch_kernel`.
+nodes are a kernel's work: `native_kernel` where it can be had, else `torch_kernel`. With bfloat16 products on a CPU
+that has instructions for them, `native_bfloat16` does all of it.
 """
 
 from collections.abc import Callable
@@ -20,6 +21,8 @@ from torch.autograd.function import once_differentiable
 
 from models.layers import native
 from models.layers.chunks import Chunk, HiddenGradients, HiddenLayer, Inputs, Part, cut
+from models.layers.native import bfloat16
+from models.layers.native_bfloat16 import BfloatConvolution
 from models.layers.native_kernel import NativeKernel, NativeWeights
 from models.layers.paths import TensorProductPaths
 from models.layers.slots import Slots
@@ -53,6 +56,13 @@ class Fixed:
         on_cpu = inputs.x.device.type == "cpu"
         return on_cpu and inputs.x.dtype == self.products == torch.float32 and native.library() is not None
 
+    def compiled_bfloat16(self, inputs: Inputs, wanted: Inputs) -> BfloatConvolution | None:
+        """All of the work in bfloat16 by compiled functions; None where they can't: they give filters no gradient."""
+        suits = inputs.x.device.type == "cpu" and inputs.x.dtype == torch.float32 and self.products == torch.bfloat16
+        if not suits or wanted.filters or bfloat16.library() is None or not BfloatConvolution.can(self.paths):
+            return None
+        return BfloatConvolution(self.paths, self.slots, self.order, inputs, training=any(wanted))
+
     def chunks(self, inputs: Inputs) -> tuple[int, list[Chunk]]:
         """Parts to work side by side, and chunks for them to take in turn."""
         parts = torch.get_num_threads() if inputs.x.device.type == "cpu" else 1
@@ -69,6 +79,9 @@ class AggregateThenProject(torch.autograd.Function):
         inputs, slots = Inputs(*tensors), fixed.slots  # type: ignore[arg-type]
         ctx.fixed = fixed
         ctx.save_for_backward(*tensors)
+        ctx.compiled = fixed.compiled_bfloat16(inputs, Inputs(*ctx.needs_input_grad[1:]))
+        if ctx.compiled is not None:
+            return ctx.compiled.forward()
         kernel_of_part = fixed.kernels(inputs, backward=False, for_weights=False)
         out = inputs.x.new_zeros(slots.n_receivers, fixed.paths.space_out.width)
         parts, chunks = fixed.chunks(inputs)
@@ -89,6 +102,8 @@ class AggregateThenProject(torch.autograd.Function):
         fixed, inputs = ctx.fixed, Inputs(*ctx.saved_tensors)
         slots, wanted = fixed.slots, Inputs(*ctx.needs_input_grad[1:])
         for_weights = bool(wanted.weight or wanted.bias)
+        if ctx.compiled is not None:
+            return None, *ctx.compiled.backward(grad_out, for_weights)
         kernel_of_part = fixed.kernels(inputs, backward=True, for_weights=for_weights)
         d_hidden = HiddenGradients(inputs)
         d_filters = torch.zeros_like(inputs.filters) if wanted.filters else None

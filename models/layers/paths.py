@@ -76,7 +76,7 @@ class TensorProductPaths:
             for l2, p2 in self.filters:
                 for number, o in enumerate(self.space_out.blocks):
                     if a.p * p2 == o.p and abs(a.l - l2) <= o.l <= a.l + l2:
-                        yield (a.l, l2, o.l), self._scale(number)
+                        yield (a.l, l2, o.l), self.scale(number)
 
     def _coupling_table(self, l1: int, combined: dict[tuple[int, int, int], slice]) -> Tensor:
         table = torch.zeros(self.filter_width, self.rows[l1], 2 * l1 + 1, dtype=torch.float64)
@@ -119,7 +119,7 @@ class TensorProductPaths:
                 rows[:, :hidden] = weight[piece.weights].unflatten(0, shape).transpose(1, 2)
                 rows[:, hidden] = bias[piece.weights].unflatten(0, shape)
                 first += piece.size
-            packed.append(out.mul_(self._scale(number)).flatten(0, 1))
+            packed.append(out.mul_(self.scale(number)).flatten(0, 1))
         return packed
 
     def unpack(self, packed: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -128,7 +128,7 @@ class TensorProductPaths:
         weight = packed[0].new_empty(self.weight_numel, width - 1)
         bias = packed[0].new_empty(self.weight_numel)
         for number, block in enumerate(self.space_out.blocks):
-            gradient = packed[number].unflatten(0, (self.fan_in[number], width)) * self._scale(number)
+            gradient = packed[number].unflatten(0, (self.fan_in[number], width)) * self.scale(number)
             first = 0
             for piece in self.pieces[number]:
                 rows = gradient[first : first + piece.size]
@@ -138,5 +138,6 @@ class TensorProductPaths:
                 first += piece.size
         return weight, bias
 
-    def _scale(self, number: int) -> float:
+    def scale(self, number: int) -> float:
+        """Factor of all paths of an output."""
         return math.sqrt(self.space_out.blocks[number].dim / self.fan_in[number])

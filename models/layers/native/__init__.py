@@ -27,26 +27,38 @@ VECTOR = 16
 @cache
 def library() -> ctypes.CDLL | None:
     """The compiled functions, or None without a compiler."""
-    if os.environ.get("LIGARE_NATIVE", "1") == "0":
+    found = compiled(SOURCE)
+    return None if found is None else _declared(found)
+
+
+def turned_off() -> bool:
+    """Whether the environment asks for torch's form."""
+    return os.environ.get("LIGARE_NATIVE", "1") == "0"
+
+
+def compiled(source: Path) -> ctypes.CDLL | None:
+    """The functions of a source file; None where they can't be had, with a warning unless that was asked for."""
+    if turned_off():
         return None
     compiler = _compiler()
     if not compiler:
-        _slower(f"there is no C compiler ({os.environ.get('CC') or 'gcc or clang'})")
+        slower(f"there is no C compiler ({os.environ.get('CC') or 'gcc or clang'})")
         return None
     try:
-        return _declared(_loaded(compiler))
+        return _loaded(compiler, source)
     except (OSError, subprocess.SubprocessError) as error:
         text = getattr(error, "stderr", None) or str(error)
         name, said = shlex.join(compiler), text.strip().splitlines()
-        _slower(f"compiling with {name} failed: {said[-1] if said else repr(error)}")
+        slower(f"compiling with {name} failed: {said[-1] if said else repr(error)}")
         return None
 
 
-def _slower(reason: str) -> None:
+def slower(reason: str) -> None:
+    """Warn that torch does the work."""
     warnings.warn(
         f"convolutions run in their slower form: {reason}; LIGARE_NATIVE=0 chooses it without this warning",
         RuntimeWarning,
-        stacklevel=3,
+        stacklevel=4,
     )
 
 
@@ -59,21 +71,21 @@ def _compiler() -> list[str]:
     return []
 
 
-def _loaded(compiler: list[str]) -> ctypes.CDLL:
+def _loaded(compiler: list[str], source: Path) -> ctypes.CDLL:
     """The shared library from this user's cache, or made now and, where no cache can be had, for this process alone."""
-    what = "\0".join([SOURCE.read_text("utf-8"), *FLAGS, *compiler, _run([*compiler, "--version"]), _processor()])
-    name = f"convolution-{hashlib.sha256(what.encode()).hexdigest()[:16]}.so"
+    what = "\0".join([source.read_text("utf-8"), *FLAGS, *compiler, _run([*compiler, "--version"]), processor()])
+    name = f"{source.stem}-{hashlib.sha256(what.encode()).hexdigest()[:16]}.so"
     folder = _cache_folder()
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="ligare-") as scratch:
-            return _compiled(compiler, Path(scratch) / name)
-    return _compiled(compiler, folder / name)
+            return _built(compiler, source, Path(scratch) / name)
+    return _built(compiler, source, folder / name)
 
 
-def _compiled(compiler: list[str], path: Path) -> ctypes.CDLL:
+def _built(compiler: list[str], source: Path, path: Path) -> ctypes.CDLL:
     if not path.is_file():
         with atomic_file(path) as made:  # whole or not at all, also when several processes do this
-            _run([*compiler, *FLAGS, "-o", str(made), str(SOURCE)])
+            _run([*compiler, *FLAGS, "-o", str(made), str(source)])
     return ctypes.CDLL(str(path))
 
 
@@ -94,8 +106,8 @@ def _cache_folder() -> Path | None:
     return folder if own else None
 
 
-def _processor() -> str:
-    """Tells processors apart that need code of their own."""
+def processor() -> str:
+    """What the processor can do, as far as code for it differs."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line for line in lines if line.startswith(("flags", "Features")))
