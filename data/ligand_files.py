@@ -76,6 +76,8 @@ def _mol2_atoms(record: str, path: Path) -> Chem.Mol | None:
         coords = np.array([[float(x) for x in row[2:5]] for row in rows])
     except (IndexError, ValueError):
         return None
+    if coords.shape != (len(rows), 3):
+        return None
     heavy = [i for i, element in enumerate(elements) if element not in ("H", "D", "LP", "Du")]
     check_cloud(coords[heavy], path)
     return ligand_from_atoms([elements[i] for i in heavy], coords[heavy], where=(path,)) if heavy else None

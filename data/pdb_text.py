@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -95,7 +96,7 @@ class AtomLines:
 
     def _check_coordinates(self, path: Path) -> None:
         fields = self._columns(self.starts, COORDINATES).reshape(-1, 3, 8)
-        self._refuse(np.asarray((fields == SPACE).all(axis=2).any(axis=1)), "lacks a coordinate", path)
+        self._refuse((fields == SPACE).all(axis=2).any(axis=1), "lacks a coordinate", path)
         self._refuse(~are_numbers(fields, point=True).all(axis=1), "has a coordinate that is no number", path)
         # Numbers may touch each other only where each has its three decimals; else the columns are shifted.
         full = (fields[:, :, POINT] == ord(".")) & (fields[:, :, -1] != SPACE)
@@ -121,7 +122,7 @@ class AtomLines:
         wrong = (icode != SPACE) & ~_ALPHA[icode] & ~fifth
         self._refuse(wrong, "has an insertion code that is no letter", path)
 
-    def _refuse(self, bad: np.ndarray, what: str, path: Path) -> None:
+    def _refuse(self, bad: Any, what: str, path: Path) -> None:
         if bad.any():
             first = int(np.argmax(bad))
             line = self.line(first).decode("latin-1")

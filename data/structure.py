@@ -26,6 +26,7 @@ from data.vocab import ATOMIC_NUMBER
 log = logging.getLogger(__name__)
 DEUTERIUM = 119  # gemmi's number for it
 NO_NUMBER = -(2**31)  # gemmi's residue number where there is none
+MOST_ASCII = 127
 LONGEST_NAME = 7  # of chains, residues and atoms in gemmi's flat arrays
 LONGEST_NUMBER = 9  # digits of a number that gemmi reads without an overflow
 CIF_START = re.compile(rb"(?:\s|#[^\n]*\n)*data_", re.I)
@@ -107,12 +108,12 @@ def _from_mmcif(content: bytes, path: Path, model: int) -> RawAtoms:
             raise StructureError("holds no table of atoms (_atom_site)", path, hint="a coordinate file is needed")
         _check_numbers(block, path)
         read = gemmi.make_structure_from_block(block)
+        parents = _parents(read)
+        for name, parent in block.find("_chem_comp.", ["id", "mon_nstd_parent_comp_id"]):
+            if parent not in (".", "?", "") and "," not in parent:
+                parents.setdefault(gemmi.cif.as_string(name), gemmi.cif.as_string(parent))
     except (ValueError, RuntimeError, IndexError) as error:
         raise StructureError(f"is not valid mmCIF: {_one_line(error)}", path) from error
-    parents = _parents(read)
-    for name, parent in block.find("_chem_comp.", ["id", "mon_nstd_parent_comp_id"]):
-        if parent not in (".", "?", "") and "," not in parent:
-            parents.setdefault(gemmi.cif.as_string(name), gemmi.cif.as_string(parent))
     if not len(block.find("_atom_site.", ["type_symbol"])):
         return _from_gemmi(read, path, model, parents, None)
     return _from_gemmi(read, path, model, parents, set())
@@ -172,7 +173,10 @@ def _from_gemmi(
     mask = numbers == _model_number(numbers[np.sort(starts)], model, path)
 
     def text(array: Any) -> np.ndarray:
-        return np.ascontiguousarray(array[mask]).view("S8")[:, 0]
+        chosen = np.ascontiguousarray(array[mask])
+        if (chosen.view(np.uint8) > MOST_ASCII).any():
+            raise StructureError("has names that are no plain text", path)
+        return chosen.view("S8")[:, 0]
 
     resname, name = text(flat.residue_names), text(flat.atom_names)
     unknown = np.full(len(name), lacking is None)
@@ -214,6 +218,8 @@ def _flat(read: gemmi.Structure, path: Path) -> tuple[gemmi.FlatStructure, Calla
     """Flat arrays, which hold names of up to seven letters, and a function that puts longer ones back."""
     try:
         return gemmi.FlatStructure(read), lambda names: names
+    except UnicodeDecodeError as error:
+        raise StructureError("has names that are no plain text", path) from error
     except RuntimeError:
         pass
     by_name: dict[str, str] = {}
@@ -231,7 +237,7 @@ def _flat(read: gemmi.Structure, path: Path) -> tuple[gemmi.FlatStructure, Calla
     stand_ins = {stand_in: name.encode() for name, stand_in in by_name.items()}
     try:
         flat = gemmi.FlatStructure(read)
-    except RuntimeError as error:
+    except (RuntimeError, UnicodeDecodeError) as error:
         raise StructureError(f"has names that are too long: {_one_line(error)}", path) from error
     return flat, lambda names: np.array([stand_ins.get(n.decode("latin-1"), n) for n in names.tolist()])
 

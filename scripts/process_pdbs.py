@@ -27,6 +27,7 @@ from typing import Any
 
 from configs.command import check_processes, command
 from configs.errors import ConfigError, LigareError
+from configs.limits import add_limit_flags, use_limits
 from data.backends import NAMES, Backend
 from data.index import rows_of_index, structure_files, with_class_numbers
 from data.interface import CUTOFF
@@ -40,6 +41,7 @@ from data.supervise import Limits
 def main(argv: Sequence[str] | None = None) -> int:
     """Process; see the exit codes above."""
     options = arguments(argv)
+    use_limits(options)
     chosen = PrepareOptions(
         cutoff=options.cutoff,
         vocabulary=options.vocabulary,
@@ -88,6 +90,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--keep_additives", action="store_true", help="with --structures: glycerol, sulfate, ... are partners too"
     )
     parser.add_argument("--keep_copies", action="store_true", help="with --structures: repeated interfaces too")
+    add_limit_flags(parser, "max_file_size", "max_unpacked_size", "max_atoms", "allow_outside_root")
     return parser.parse_args(argv)
 
 
