@@ -94,10 +94,11 @@ class Backbone(Embeds, HubModel, nn.Module):
     def forward(self, batch: Any) -> Representation:
         return self.encode(batch)
 
-    def encode(self, batch: Any) -> Representation:
+    def encode(self, batch: Any, features: bool = True) -> Representation:
         """Represent a batch.
 
         Args:
+            features: False: equivariant features are not needed, only the embeddings (faster; see MessagePassing).
             batch: mapping or torch-geometric batch with X, A, B, block_lengths, segment_ids, lengths (and modality,
                 block_embeddings where the model uses them).
 
@@ -105,19 +106,39 @@ class Backbone(Embeds, HubModel, nn.Module):
             DataError: the batch lacks something.
         """
         with full_precision(self.edge_embedding_bottom.weight):
-            return self._encode(batch)
+            graph = self.read(batch)
+            config = self.config
+            edges = neighbour_edges(graph.atoms, config.k_neighbors, config.bottom_global_message_passing)
+            start = self.block_embedding.atom_embedding(graph.A)
+            atoms = self.encoder.encoder(start, graph.atoms, edges, self.edge_embedding_bottom.weight, features)
+            return self.from_atoms(batch, graph, atoms, edges, features)
 
-    def _encode(self, batch: Any) -> Representation:
-        config, dtype = self.config, self.edge_embedding_bottom.weight.dtype
-        graph = read_graph(batch, dtype, unknown_is_special=config.unknown_blocks == "global")
-        atom_edges = neighbour_edges(graph.atoms, config.k_neighbors, config.bottom_global_message_passing)
-        start = self.block_embedding.atom_embedding(graph.A)
-        atoms = self.encoder.encoder(start, graph.atoms, atom_edges, self.edge_embedding_bottom.weight)
+    def read(self, batch: Any) -> Graph:
+        """The batch with the indices that this model needs."""
+        dtype = self.edge_embedding_bottom.weight.dtype
+        return read_graph(batch, dtype, unknown_is_special=self.config.unknown_blocks == "global")
 
-        block_edges = neighbour_edges(graph.blocks, config.k_neighbors, config.global_message_passing)
+    def from_atoms(
+        self,
+        batch: Any,
+        graph: Graph,
+        atoms: Encoded,
+        atom_edges: Edges,
+        features: bool = True,
+        between_blocks: tuple[Edges, tuple[Tensor, Tensor]] | None = None,
+    ) -> Representation:
+        """The representation, when the atom level is done: block level and pooling.
+
+        Args:
+            between_blocks: edges of the block level and their geometry, where they are known already.
+        """
+        config, kinds = self.config, self.edge_embedding_top.weight
+        block_edges, geometry = between_blocks or (None, None)
+        if block_edges is None:
+            block_edges = neighbour_edges(graph.blocks, config.k_neighbors, config.global_message_passing)
         start = self.mix_before(self.start_of_blocks(graph, batch), batch)
         start = self.atom_block_attn_norm(start + self.attend_to_atoms(start, atoms.out, graph))
-        blocks = self.top_encoder.encoder(start, graph.blocks, block_edges, self.edge_embedding_top.weight)
+        blocks = self.top_encoder.encoder(start, graph.blocks, block_edges, kinds, features, geometry)
         mixed = self.mix_after(blocks.out, batch)
         pooled = self.pool(mixed, graph)
         return Representation(atoms.out, blocks.out, pooled, mixed, graph, atoms, blocks, atom_edges, block_edges)

@@ -14,6 +14,8 @@ from models.layers.convolution import Convolution, Parts
 from models.layers.harmonics import EDGE_FILTER, distance, spherical_harmonics
 from models.layers.irreps import FeatureSpace, space_of_layer
 from models.layers.mlp import distance_embedder, two_layers
+from models.layers.scalar_outputs import scalars_of
+from models.layers.slots import Slots
 
 EDGE_REACH = 5.0
 """Largest centre of the distance basis, Å."""
@@ -49,20 +51,66 @@ class MessagePassing(nn.Module):
         width = 2 * hidden if config.n_layers >= 3 else hidden
         self.out_ffn = two_layers(width, width, hidden, dropout)
 
-    def forward(self, x: Tensor, level: Level, edges: Edges, kinds: Tensor) -> Encoded:
+    def forward(
+        self,
+        x: Tensor,
+        level: Level,
+        edges: Edges,
+        kinds: Tensor,
+        features: bool = True,
+        geometry: tuple[Tensor, Tensor] | None = None,
+    ) -> Encoded:
         """Embed the nodes of a level.
 
         Args:
             x: [nodes, H] start features.
             kinds: [4, E] embedding of the edge types.
+            features: False computes of the last layer only the scalars, which is all that `out` needs; it is several
+                times faster there. `features` of the result are then those scalars.
+            geometry: what the method of this name gives for the edges, where it is known already.
         """
         slots = edges.slots
-        vectors = level.positions[slots.sender] - level.positions[slots.receiver]
-        filters = spherical_harmonics(vectors)
-        attributes = torch.cat([self.edge_embedder(distance(vectors)), F.embedding(edges.kind, kinds)], 1)
-        for layer, before, after in zip(self.layers, self.spaces, self.spaces[1:]):
-            scalars = x[:, : self.hidden]
-            x = widened(x, before, after) + layer(x, slots, filters, attributes, scalars, scalars)
+        if geometry is None:
+            vectors = level.positions[slots.sender] - level.positions[slots.receiver]
+            geometry = self.geometry(vectors, edges.kind, kinds)
+        filters, attributes = geometry
+        for number in range(len(self.layers)):
+            x = self.step(number, x, x, slots, filters, attributes, features)
+        return self.finish(x)
+
+    def geometry(self, vectors: Tensor, kind: Tensor, kinds: Tensor) -> tuple[Tensor, Tensor]:
+        """[slots, 9] harmonics and [slots, 2E] distance features and types.
+
+        Args:
+            vectors: [slots, 3] from receiver to sender, Å. kind: [slots]. kinds: [4, E] embedding of the types.
+        """
+        attributes = torch.cat([self.edge_embedder(distance(vectors)), F.embedding(kind, kinds)], 1)
+        return spherical_harmonics(vectors), attributes
+
+    def step(
+        self,
+        number: int,
+        receivers: Tensor,
+        senders: Tensor,
+        slots: Slots,
+        filters: Tensor,
+        attributes: Tensor,
+        features: bool = True,
+    ) -> Tensor:
+        """One layer: [receivers, width] features after it (of the last layer only scalars, unless `features`).
+
+        Args:
+            receivers, senders: [any, width] features before it, of the nodes that the slots name.
+        """
+        layer, before, after = self.layers[number], self.spaces[number], self.spaces[number + 1]
+        known = (slots, filters, attributes, receivers[:, : self.hidden], senders[:, : self.hidden])
+        if features or self.training or number + 1 < len(self.layers) or not isinstance(layer, Convolution):
+            return widened(receivers, before, after) + layer(senders, *known)
+        change, width = scalars_of(layer, senders, *known), before.groups[0].channels
+        return F.pad(receivers[:, :width], (0, change.shape[1] - width)) + change
+
+    def finish(self, x: Tensor) -> Encoded:
+        """The result, from features after the last layer."""
         z = x[:, : self.spaces[-1].groups[0].channels]
         return Encoded(F.normalize(self.out_ffn(z), dim=1, eps=1e-12), x, z)
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from models.layers.irreps import FeatureSpace
+from models.layers.irreps import Block, FeatureSpace
 
 
 class EquivariantNorm(nn.Module):
@@ -28,8 +28,13 @@ class EquivariantNorm(nn.Module):
         groups: dict[int, list[Tensor]] = {degree: [] for degree in self.space.groups}
         for number, (block, weight) in enumerate(zip(self.space.blocks, weights, strict=True)):
             part = self.space.block_of(x, number)
-            if block.is_scalar:
-                part = part - part.mean(2, keepdim=True)
-            part = part * ((part.square().mean((1, 2), keepdim=True) + self.eps).rsqrt() * weight)
-            groups[block.l].append(part + self.affine_bias if block.is_scalar else part)
+            groups[block.l].append(normalized_block(part, block, weight, self.affine_bias, self.eps))
         return torch.cat([torch.cat(parts, 2).flatten(1) for parts in groups.values()], 1)
+
+
+def normalized_block(part: Tensor, block: Block, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """The norm of one block, part [rows, 2l+1, channels], of a space; weight: [channels], bias: [0e channels]."""
+    if block.is_scalar:
+        part = part - part.mean(2, keepdim=True)
+    part = part * ((part.square().mean((1, 2), keepdim=True) + eps).rsqrt() * weight)
+    return part + bias if block.is_scalar else part

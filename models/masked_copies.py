@@ -1,0 +1,354 @@
+"""An item and many copies of it, each with one block masked, at the cost of what the mask changes.
+
+A masked block is one atom of its own type at the block's centre. On the atom level all other atoms stay where they are,
+so an atom's neighbours change only near the block, and a layer passes the change on to direct neighbours only: after
+the layers of a published model about half of the atoms differ, after the first ones few. Only those are computed again
+(`AtomCopies`), for all copies in one sweep; the others are taken from the item itself. The block level is computed
+whole, since its global blocks tell every block about every other; its edges are shared (`BlockCopies`).
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from data.collate import collate_arrays
+from data.item import Item
+from data.vocab import ATOM_MASK, GLOBAL, MASK
+from models.backbone import Backbone
+from models.edges import INTER, INTRA, Edges, neighbour_edges
+from models.encoder import Encoded
+from models.graph import Level
+from models.layers.slots import Bucket, Slots
+from models.neighbour_blocks import FAR, PointSets, distances, smallest, sort_keys
+from models.neighbours import nearest_neighbours
+
+
+class MaskedBatch(NamedTuple):
+    """Copies of an item as a batch.
+
+    Attributes:
+        batch: what `collate_items` makes of `apply_mask` of each copy, to the last bit but for global positions.
+        atom: [atoms] which atom of the collated item each is. is_mask: [atoms] whether it is a masked block's only one.
+        copy: [atoms] number of the copy.
+    """
+
+    batch: dict[str, Tensor]
+    atom: np.ndarray
+    is_mask: np.ndarray
+    copy: np.ndarray
+
+
+class CollatedItem:
+    """An item as a batch of one, from which batches of masked copies are made.
+
+    Attributes:
+        arrays: of `collate_arrays`. block_of_atom: [atoms], first_atom: [blocks] with the global ones.
+        ordinary: [item's blocks] where they stand among the blocks. centre: [blocks, 3] where a masked one's atom is.
+    """
+
+    FIELDS = ("X", "A", "B", "block_lengths", "segment_ids", "lengths", "modality", "block_embeddings")
+
+    def __init__(self, item: Item) -> None:
+        found = collate_arrays([item])
+        self.arrays = {name: found[name] for name in self.FIELDS if name in found}
+        lengths = self.arrays["block_lengths"]
+        self.n_atoms, self.n_blocks = len(self.arrays["A"]), len(lengths)
+        self.block_of_atom = np.repeat(np.arange(self.n_blocks), lengths)
+        self.first_atom = np.cumsum(lengths) - lengths
+        self.ordinary = np.flatnonzero(self.arrays["B"] != GLOBAL)
+        sums = np.add.reduceat(self.arrays["X"], self.first_atom, dtype=np.float64)
+        self.centre = (sums / lengths[:, None]).astype(np.float32)
+
+    def batch(self) -> dict[str, Tensor]:
+        return {name: torch.from_numpy(values) for name, values in self.arrays.items()}
+
+    def masked(self, blocks: np.ndarray) -> MaskedBatch:
+        """A copy for each of these blocks [copies] (numbers among all blocks), which it masks."""
+        a, n = self.arrays, len(blocks)
+        inside = self.block_of_atom == blocks[:, None]
+        is_mask = np.zeros_like(inside)
+        is_mask[np.arange(n), self.first_atom[blocks]] = True
+        copy, atom = np.nonzero(~inside | is_mask)
+        mask = is_mask[copy, atom]
+        X, A = a["X"][atom], np.where(mask, ATOM_MASK, a["A"][atom])
+        X[mask] = self.centre[blocks]
+        arrays = {name: np.concatenate([a[name]] * n) for name in self.FIELDS if name in a and name not in ("X", "A")}
+        at = np.arange(n) * self.n_blocks + blocks
+        arrays |= {"X": X, "A": A}
+        arrays["B"][at], arrays["block_lengths"][at] = MASK, 1
+        if "block_embeddings" in arrays:
+            arrays["block_embeddings"][at] = 0
+        self._move_global(arrays, blocks)
+        return MaskedBatch({k: torch.from_numpy(v) for k, v in arrays.items()}, atom, mask, copy)
+
+    def _move_global(self, arrays: dict[str, np.ndarray], blocks: np.ndarray) -> None:
+        """The global atom of a masked segment lies at the mean of what is left."""
+        a = self.arrays
+        segment_of_atom = np.repeat(a["segment_ids"], a["block_lengths"])
+        real = np.isin(self.block_of_atom, self.ordinary)
+        first = np.cumsum(arrays["block_lengths"]) - arrays["block_lengths"]
+        X = a["X"].astype(np.float64)
+        lengths, segments = a["block_lengths"][blocks], a["segment_ids"][blocks]
+        inside = np.add.reduceat(X, self.first_atom)[blocks]
+        for number in np.flatnonzero(a["B"] == GLOBAL):
+            of_segment = real & (segment_of_atom == a["segment_ids"][number])
+            total, count = X[of_segment].sum(0), int(of_segment.sum())
+            moved = np.flatnonzero(segments == a["segment_ids"][number])
+            left = (total - inside[moved] + self.centre[blocks[moved]]) / (count + 1 - lengths[moved])[:, None]
+            arrays["X"][first[moved * self.n_blocks + number]] = left
+
+
+class Row(NamedTuple):
+    """Atoms of copies whose features a mask changes, in the order of the layers that first change them.
+
+    Attributes:
+        copy, atom: [rows] which (atom n_atoms is the mask). upto: [layers + 1] rows changed after so many layers.
+        place: [copies, n_atoms + 1] row of each atom; beyond all rows where the mask changes nothing.
+    """
+
+    copy: Tensor
+    atom: Tensor
+    upto: list[int]
+    place: Tensor
+
+
+@dataclass
+class Neighbours:
+    """Of each atom the nearest of its own segment, and of the other: [n, candidates] by (distance, number).
+
+    Attributes:
+        atom, key: [n, candidates] numbers, and what sorts them (FAR: there is none).
+    """
+
+    atom: Tensor
+    key: Tensor
+
+
+class AtomCopies:
+    """The atom level of an item, whose parts its masked copies share.
+
+    Args:
+        model: without messages of global atoms on this level.
+        item: without blocks that count as global nodes.
+    """
+
+    def __init__(self, model: Backbone, collated: CollatedItem, features: bool) -> None:
+        self.model, self.collated, self.features = model, collated, features
+        self.k, self.net = model.config.k_neighbors, model.encoder.encoder
+        self.kinds = model.edge_embedding_bottom.weight
+        device, dtype = self.kinds.device, self.kinds.dtype
+        batch = {name: values.to(device) for name, values in collated.batch().items()}
+        self.graph = model.read(batch)
+        level: Level = self.graph.atoms
+        self.positions = level.positions
+        self.n = level.n
+        self.edges = neighbour_edges(level, self.k, False)
+        self.layers = self._whole(self.edges)
+        self.result = self.net.finish(self.layers[-1])
+        self.mask = model.block_embedding.atom_embedding.weight[ATOM_MASK].to(dtype)
+        self.points = level.positions.detach().float().cpu()
+        self.segment, self.special = level.segment.cpu(), level.special.cpu()
+        self.sides = self._candidates(level)
+
+    def _whole(self, edges: Edges) -> list[Tensor]:
+        """[atoms, width] features of the item before the first layer and after each."""
+        x = self.model.block_embedding.atom_embedding(self.graph.A)
+        slots, layers = edges.slots, [x]
+        vectors = self.positions[slots.sender] - self.positions[slots.receiver]
+        filters, attributes = self.net.geometry(vectors, edges.kind, self.kinds)
+        for number in range(len(self.net.layers)):
+            layers.append(self.net.step(number, layers[-1], layers[-1], slots, filters, attributes, self.features))
+        return layers
+
+    def _candidates(self, level: Level) -> tuple[Neighbours, Neighbours]:
+        """Enough neighbours for any one block to be taken from them."""
+        counts = level.counts.reshape(-1, 2)[:, 0]
+        begin = level.counts.reshape(-1).cumsum() - level.counts.reshape(-1)
+        order = level.order.cpu()
+        nodes = torch.cat([order[b : b + n] for b, n in zip(begin[::2].tolist(), counts.tolist())])
+        most = self.k + int(self.collated.arrays["block_lengths"].max())
+        found = nearest_neighbours(PointSets(self.points[nodes], counts), most)
+        sides = []
+        for table, degree in zip(found, (np.clip(counts - 1, 0, most), np.clip(counts[::-1], 0, most))):
+            wide = torch.from_numpy(np.repeat(degree, counts))[:, None]
+            atom = torch.zeros(self.n, most, dtype=torch.long)
+            key = torch.full((self.n, most), FAR)
+            atom[nodes] = nodes[table]
+            away = distances(self.points[nodes][:, None], self.points[atom[nodes]])[:, 0]
+            key[nodes] = sort_keys(away, atom[nodes]).where(torch.arange(most) < wide, FAR)
+            sides.append(Neighbours(atom, key))
+        return sides[0], sides[1]
+
+    def of(self, blocks: np.ndarray, masked: MaskedBatch) -> Encoded:
+        """The atom level of the copies, as if they had been computed one by one."""
+        chosen = torch.from_numpy(blocks)
+        lists = _Lists(self, chosen)
+        rows = lists.rows(len(self.net.layers))
+        x = self._changed(lists, rows)
+        changed = self.net.finish(x)
+        atom = torch.where(torch.from_numpy(masked.is_mask), self.n, torch.from_numpy(masked.atom))
+        place = rows.place[torch.from_numpy(masked.copy), atom]
+        index = torch.where(place < len(rows.copy), place, len(rows.copy) + atom).to(x.device)
+        return Encoded(*(torch.cat(pair)[index] for pair in zip(changed, self.result)))
+
+    def _changed(self, lists: "_Lists", rows: Row) -> Tensor:
+        """[rows, width] features after the last layer."""
+        atoms, kinds, filled = lists.neighbours(rows)
+        device, k = self.mask.device, self.k
+        n = rows.upto[-1]
+        degree = 2 * k
+        positions = torch.cat([self.positions, lists.centre.to(self.positions)])
+        at = torch.where(rows.atom < self.n, rows.atom, self.n + rows.copy)
+        of_sender = torch.where(atoms < self.n, atoms, self.n + rows.copy[:, None])
+        vectors = positions[of_sender.flatten().to(device)] - positions[at.repeat_interleave(degree).to(device)]
+        count = filled.sum(1)
+        inverse = torch.where(count > 0, 1 / count.clamp(min=1), 0).to(self.positions)
+        kind = kinds.repeat(n).to(device)
+        place = rows.place[rows.copy[:, None], atoms]
+        every = None if bool(filled.all()) else filled.flatten().to(device)
+        numbers = torch.arange(n, device=device)
+        receiver = numbers.repeat_interleave(degree)
+        x = self.mask.expand(rows.upto[0], -1)
+        filters, attributes = self.net.geometry(vectors, kind, self.kinds)
+        for number in range(len(self.net.layers)):
+            m, before = rows.upto[number + 1], rows.upto[number]
+            base = self.layers[number]
+            senders = torch.cat([x, base])
+            sender = torch.where(place[:m] < before, place[:m], before + atoms[:m]).flatten().to(device)
+            receivers = torch.cat([x, base[rows.atom[before:m].to(device)]])
+            e = m * degree
+            slots = Slots(
+                *(m, numbers[:m], receiver[:e], sender, None if every is None else every[:e], inverse[:m]),
+                (Bucket(0, m, degree, 0),),
+            )
+            x = self.net.step(number, receivers, senders, slots, filters[:e], attributes[:e], self.features)
+        return x
+
+
+class _Lists:
+    """Neighbours in some copies: those that a mask changes, and which atoms it reaches."""
+
+    def __init__(self, shared: AtomCopies, blocks: Tensor) -> None:
+        self.shared, self.blocks = shared, blocks
+        c = shared.collated
+        block_of_atom = torch.from_numpy(c.block_of_atom)
+        self.centre = torch.from_numpy(c.centre)[blocks]
+        self.first = torch.from_numpy(c.first_atom)[blocks]
+        own_segment = torch.from_numpy(c.arrays["segment_ids"])[blocks]
+        self.gone = block_of_atom == blocks[:, None]  # [copies, atoms]
+        self.same = shared.segment == own_segment[:, None]
+        self.usable = ~self.gone & ~shared.special
+        away = distances(self.centre[None], shared.points[None])[0]
+        self.mask_key = sort_keys(away, self.first[:, None])  # of the mask in the lists of atoms
+        self.own_key = sort_keys(away, torch.arange(shared.n))  # of atoms in the list of the mask
+        self.block_of_atom = block_of_atom
+        self.changed = self._changed()
+
+    def _changed(self) -> Tensor:
+        """[copies, atoms] whose neighbours are others than before."""
+        k = self.shared.k
+        changed = torch.zeros_like(self.gone)
+        for side, here in zip(self.shared.sides, (self.same, ~self.same)):
+            lost = (self.block_of_atom[side.atom[:, :k]] == self.blocks[:, None, None]) & (side.key[:, :k] < FAR)
+            changed |= lost.any(2)
+            changed |= here & (self.mask_key < side.key[:, k - 1])
+        return changed & self.usable
+
+    def rows(self, n_layers: int) -> Row:
+        """Which atoms of which copies differ after each layer."""
+        shared, n_copies = self.shared, len(self.blocks)
+        k = shared.k
+        entered = torch.full((n_copies, shared.n + 1), n_layers + 1)
+        entered[:, -1] = 0
+        reached = self.changed
+        near = torch.cat([side.atom[:, :k].where(side.key[:, :k] < FAR, shared.n) for side in shared.sides], 1)
+        for layer in range(1, n_layers + 1):
+            if layer > 1:
+                there = F.pad(reached, (0, 1))
+                reached = reached | (there[:, near].any(2) & self.usable)
+            entered[:, :-1].masked_fill_(reached & (entered[:, :-1] > n_layers), layer)
+        flat = entered.flatten()
+        order = flat.argsort(stable=True)
+        upto = torch.bincount(flat, minlength=n_layers + 2).cumsum(0)[: n_layers + 1].tolist()
+        order = order[: upto[-1]]
+        place = torch.full_like(flat, upto[-1])
+        place[order] = torch.arange(len(order))
+        width = shared.n + 1
+        return Row(order // width, order % width, upto, place.view(n_copies, width))
+
+    def neighbours(self, rows: Row) -> tuple[Tensor, Tensor, Tensor]:
+        """[rows, 2k] senders (n_atoms: the mask), [2k] types of the edges, [rows, 2k] whether there is one."""
+        shared, k = self.shared, self.shared.k
+        senders, filled = [], []
+        is_mask = rows.atom == shared.n
+        other = (~is_mask).nonzero()[:, 0]
+        anew = other[self.changed[rows.copy[other], rows.atom[other]]]
+        copy, atom = rows.copy[anew], rows.atom[anew]
+        masks = is_mask.nonzero()[:, 0]
+        for side, here in zip(shared.sides, (self.same, ~self.same)):
+            chosen = torch.zeros(len(rows.atom), k, dtype=torch.long)
+            real = torch.zeros_like(chosen, dtype=torch.bool)
+            chosen[other], real[other] = side.atom[rows.atom[other], :k], side.key[rows.atom[other], :k] < FAR
+            lost = self.block_of_atom[side.atom[atom]] == self.blocks[copy, None]
+            extra = torch.where(here[copy, atom], self.mask_key[copy, atom], FAR)[:, None]
+            keys, columns = smallest(torch.cat([side.key[atom].masked_fill(lost, FAR), extra], 1), k)
+            table = F.pad(side.atom[atom], (0, 1), value=shared.n)
+            chosen[anew], real[anew] = table.gather(1, columns), keys < FAR
+            keys, columns = smallest(self.own_key.where(here & self.usable, FAR)[rows.copy[masks]], k)
+            chosen[masks], real[masks] = columns, keys < FAR
+            senders.append(chosen)
+            filled.append(real)
+        kinds = torch.tensor([INTRA] * k + [INTER] * k)
+        return torch.cat(senders, 1), kinds, torch.cat(filled, 1)
+
+
+class BlockCopies:
+    """Edges of the block level and their geometry, which copies share but for those of the global blocks that moved.
+
+    A masked block stays where it was up to rounding, so that all copies have the item's neighbours.
+    """
+
+    def __init__(self, model: Backbone, level: Level) -> None:
+        config, self.level = model.config, level
+        self.net, self.kinds = model.top_encoder.encoder, model.edge_embedding_top.weight
+        self.edges = neighbour_edges(level, config.k_neighbors, config.global_message_passing)
+        slots = self.edges.slots
+        vectors = level.positions[slots.sender] - level.positions[slots.receiver]
+        self.filters, self.attributes = self.net.geometry(vectors, self.edges.kind, self.kinds)
+        self.moves = level.special[slots.sender] | level.special[slots.receiver]
+
+    def of(self, level: Level) -> tuple[Edges, tuple[Tensor, Tensor]]:
+        """Edges of copies of the item, and what `MessagePassing.geometry` gives for them.
+
+        Args:
+            level: of a batch of the copies alone.
+        """
+        n_copies, slots = level.n // self.level.n, self.edges.slots
+        shift = torch.arange(n_copies, device=level.graph.device)[:, None] * self.level.n
+        nodes, edges, shifts, buckets = [], [], [], []
+        n_nodes = n_edges = 0
+        for first, n, degree, edge in slots.buckets:
+            node = torch.arange(first, first + n, device=shift.device).expand(n_copies, -1)
+            slot = torch.arange(edge, edge + n * degree, device=shift.device).expand(n_copies, -1)
+            nodes.append((node.flatten(), shift.expand(-1, n).flatten()))
+            edges.append(slot.flatten())
+            shifts.append(shift.expand(-1, n * degree).flatten())
+            buckets.append(Bucket(n_nodes, n * n_copies, degree, n_edges))
+            n_nodes, n_edges = n_nodes + n * n_copies, n_edges + n * degree * n_copies
+        row, row_shift = (torch.cat(part) for part in zip(*nodes))
+        edge, by = torch.cat(edges), torch.cat(shifts)
+        filled = None if slots.filled is None else slots.filled[edge]
+        receiver, sender = slots.receiver[edge] + by, slots.sender[edge] + by
+        copied = Slots(
+            *(level.n, slots.nodes[row] + row_shift, receiver, sender, filled, slots.inverse_count[row]),
+            tuple(buckets),
+        )
+        filters, attributes, kind = self.filters[edge], self.attributes[edge], self.edges.kind[edge]
+        again = self.moves[edge].nonzero()[:, 0]
+        vectors = level.positions[sender[again]] - level.positions[receiver[again]]
+        filters[again], attributes[again] = self.net.geometry(vectors, kind[again], self.kinds)
+        return Edges(copied, kind), (filters, attributes)
