@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     run = parse(argv)
     check_required(run)
-    with heeding_signals(), process_group(choose_device(run.gpus, run.local_rank)):
+    with heeding_signals(), process_group(choose_device(run.gpus, run.local_rank), run.train.rank_timeout):
         train(run, given_options(argv))
     return 0
 

@@ -19,7 +19,7 @@ HARMLESS = frozenset(
     """gpus num_workers kernels deterministic valid_batch_size valid_max_n_vertex_per_gpu
     progress log_every use_tensorboard use_wandb wandb_project wandb_entity use_raytune run_name
     save_every_steps save_topk lora_merge test_set bootstrap final_report
-    max_minutes patience""".split()
+    max_minutes patience max_bad_steps rank_timeout shard""".split()
 )
 
 # When the run ends, which is harmless unless the schedule of learning rates ends with it.

@@ -5,10 +5,10 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
 
-from configs.errors import ConfigError, LigareError, Preempted, StorageError
+from configs.errors import BrokenDown, ConfigError, LigareError, Preempted, StorageError
 
 Main = Callable[..., int]
-FAULT, PREEMPTED, INTERRUPTED = 2, 75, 130  # exit status; 75 is EX_TEMPFAIL, "try again later"
+FAULT, BROKEN_DOWN, PREEMPTED, INTERRUPTED = 2, 70, 75, 130  # exit status; 75 is EX_TEMPFAIL, "try again later"
 UNSTORED = 74  # EX_IOERR: the disk is full, say
 PLAIN_WORDS: dict[type[OSError], str] = {
     FileExistsError: "is a file; a folder is needed here",
@@ -26,8 +26,9 @@ def command(name: str, interrupted: str = "interrupted") -> Callable[[Main], Mai
         name: of the command, in front of the line. interrupted: what to say after Ctrl-C.
 
     Returns:
-        A main function that gives the exit status: 2 for a LigareError or a file that can't be read or written, 75
-        when a signal asked it to stop, 130 when interrupted. Anything else is a fault of ours and shows its traceback.
+        A main function that gives the exit status: 2 for a LigareError or a file that can't be read or written, 70
+        when training broke down, 75 when a signal asked it to stop, 130 when interrupted. Anything else is a fault of
+        ours and shows its traceback.
     """
 
     def decorate(main: Main) -> Main:
@@ -41,6 +42,8 @@ def command(name: str, interrupted: str = "interrupted") -> Callable[[Main], Mai
                 return _say(name, str(error), FAULT)
             except OSError as error:
                 return _say(name, in_words(error), FAULT)
+            except BrokenDown as reason:
+                return _say(name, str(reason), BROKEN_DOWN)
             except Preempted as told:
                 return _say(name, str(told), PREEMPTED)
             except KeyboardInterrupt:

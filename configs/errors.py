@@ -55,3 +55,7 @@ class StorageError(LigareError):
 
 class Preempted(Exception):
     """Nobody's fault: a signal asked the program to stop, and it did so in order; the same command continues."""
+
+
+class BrokenDown(Exception):
+    """Training can't go on, on any rank: too many bad steps in a row, or ranks that came apart."""

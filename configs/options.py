@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from configs.errors import ConfigError
+from configs.rank_options import RankOptions
 
 Padding = Literal["masked", "own", "batch"]
 Conv = Literal["full", "channelwise"]
@@ -237,7 +238,7 @@ class HeadOptions:
 
 
 @dataclass(frozen=True)
-class TrainOptions:
+class TrainOptions(RankOptions):
     """Optimiser, schedule, checkpoints and logs."""
 
     save_dir: str | None = None
@@ -310,7 +311,7 @@ class TrainOptions:
         at_least(self, 0, "final_lr", "warmup_epochs", "warmup_start_lr", "warmup_end_lr", "weight_decay", "seed")
         counts = ("cycle_steps", "max_epoch", "max_steps", "accumulate", "valid_every", "save_every_steps", "log_every")
         at_least(self, 1, *counts)
-        at_least(self, 0, "max_minutes")
+        at_least(self, 0, "max_minutes", "max_bad_steps", "rank_timeout")
         require(self.grad_clip is None or self.grad_clip > 0, "grad_clip", self.grad_clip, "positive")
         require(self.ema_decay is None or 0 < self.ema_decay < 1, "ema_decay", self.ema_decay, "between 0 and 1")
         require(

@@ -218,6 +218,10 @@ class BatchSampler(Sampler[list[tuple[int, int]]]):
         start, self.start_batch = self.start_batch, 0
         yield from self._batches(self.plan(), self.epoch, start)
 
+    def keys(self, batch: int) -> list[tuple[int, int]]:
+        """The items of one batch of this rank, as the data set is asked for them."""
+        return next(self._batches(self.plan(), self.epoch, batch))
+
     def _batches(self, plan: Plan, epoch: int, start: int) -> Iterator[list[tuple[int, int]]]:
         for batch in range(start * self.world + self.rank, len(plan.bounds) - 1, self.world):
             items = plan.order[plan.bounds[batch] : plan.bounds[batch + 1]]

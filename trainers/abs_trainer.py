@@ -7,24 +7,27 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from configs.errors import ConfigError, Preempted
-from trainers import distributed, resume
+from trainers import resume
+from trainers.agreement import check_same, check_weights
 from trainers.batches import iterate, start_epoch
 from trainers.callbacks import Callback, default_callbacks
 from trainers.changes import tell_changes
 from trainers.checkpoint import Checkpoints
 from trainers.distributed import choose_device, from_main, is_main, say, to_device
 from trainers.ema import MovingAverage
-from trainers.evaluation import evaluate
+from trainers.evaluation import LEFT_OUT, evaluate
 from trainers.finetune import to_store, train_mode
-from trainers.gradient_step import StepModule, distribute
+from trainers.gradient_step import SharedGradients, share_weights
 from trainers.line_log import LineLog
 from trainers.metrics import Meter
 from trainers.monitor import choose_monitor
 from trainers.preemption import stopped
 from trainers.run_folder import choose_run_folder, prepare_run_folder, recorded_facts
 from trainers.saving import Saving
+from trainers.sharding import sharded
 from trainers.steps import Steps
 from trainers.train_config import TrainConfig
 from trainers.training_state import TrainingState, read_state
@@ -48,7 +51,9 @@ class Trainer(Steps):
         last_lr, last_gradient_norm: of the last step.
         monitor: the metric that is judged. best_valid_metric, best_epoch: its best value so far.
         patience: validations that may still pass without improvement.
-        history: one dict an epoch. skipped_steps: steps left out because of a non-finite loss or gradient.
+        history: one dict an epoch.
+        skipped_steps: batches left out because of memory or a loss or gradient that is not finite.
+        split_steps: batches that took too much memory in one. bad_in_a_row: steps left out since the last good one.
     """
 
     def __init__(
@@ -64,7 +69,8 @@ class Trainer(Steps):
         self.model, self.train_loader, self.valid_loader, self.config = model, train_loader, valid_loader, config
         self.resume_state = read_state(resume_state) if isinstance(resume_state, (str, Path)) else resume_state
         self.device = torch.device("cpu")
-        self.epoch = self.batch = self.global_step = self.skipped_steps = 0
+        self.epoch = self.batch = self.global_step = 0
+        self.skipped_steps = self.split_steps = self.bad_in_a_row = 0
         self.first_epoch, self.max_epoch, self.patience = 0, config.max_epoch, config.patience
         self.monitor = choose_monitor(config, self.default_monitor)
         if valid_loader is not None and not config.callbacks and self.metric_names():  # callbacks may add metrics
@@ -76,7 +82,7 @@ class Trainer(Steps):
         self.last_gradient_norm, self.last_lr = 0.0, config.lr
         self.epoch_meter, self.window_meter = Meter(), Meter()
         self.average = MovingAverage(model, config.ema_decay) if config.ema_decay else None
-        self.optimizer = self.get_optimizer()
+        self.optimizer = sharded(self.get_optimizer(), config.shard)
         scheduler = self.get_scheduler(self.optimizer) or {}
         self.scheduler, self.scheduler_frequency = scheduler.get("scheduler"), scheduler.get("frequency", "epoch")
         restart = config.get("restart") == "auto"
@@ -84,10 +90,10 @@ class Trainer(Steps):
         self.checkpoints = Checkpoints(
             self.save_dir / "checkpoint", config.save_topk, self.monitor.smaller_is_better, self.monitor.name
         )
-        self.logs = {name: LineLog(self.save_dir / f"{name}.jsonl") for name in ("history", "skipped")}
+        self.logs = {name: LineLog(self.save_dir / f"{name}.jsonl") for name in ("history", "bad_steps")}
         self.saving = Saving(stored=self.resume_state is not None and not self.resume_state.further)
         self.callbacks: list[Callback] = list(config.callbacks)
-        self._step_module: nn.Module = StepModule(model, self.train_step)
+        self.shared_gradients = SharedGradients()
         self.facts: dict[str, Any] = {}  # what else train_config.json should say
 
     # The loop
@@ -132,6 +138,7 @@ class Trainer(Steps):
         """Train on the (remaining) batches of the epoch; returns the epoch's mean loss parts over all ranks."""
         train_mode(self.model)
         total = start_epoch(self.train_loader, self.epoch, self.batch)
+        check_same("position in the run and number of batches", (self.epoch, self.batch, self.global_step, total))
         group: list[Any] = []
         for batch in () if self.finished else iterate(self.train_loader, self.batch):
             group.append(batch)
@@ -188,11 +195,12 @@ class Trainer(Steps):
 
     def _finish_epoch(self, trained: dict[str, float], valid: dict[str, float] | None) -> None:
         """Judge the epoch, store checkpoint, history and state, and move on to the next. The same on all ranks."""
-        if self.scheduler is not None and self.scheduler_frequency == "epoch":
-            self.scheduler.step()
+        check_weights(self.model, f"at the end of epoch {self.epoch}")
         if valid is not None:
             self.event("on_validation", valid)
-        metric = None if valid is None else self.monitor.of(valid)
+            valid = from_main(valid)  # whatever callbacks did to it
+        metric = None if valid is None else self._judged(valid)
+        self._step_scheduler(metric)
         improved = metric is not None and self.monitor.improves(metric, self.best_valid_metric)
         if improved:
             assert metric is not None
@@ -207,6 +215,7 @@ class Trainer(Steps):
             "step": self.global_step,
             "lr": self.last_lr,
             "skipped_steps": self.skipped_steps,
+            "split_steps": self.split_steps,
         }
         record |= {"improved": improved, "train": trained}
         if valid is not None:
@@ -216,6 +225,24 @@ class Trainer(Steps):
         self.epoch, self.batch = self.epoch + 1, 0
         self.epoch_meter = Meter()
         self._save_state()
+
+    def _judged(self, valid: dict[str, float]) -> float:
+        """The monitored metric; NaN, which never is an improvement, when more items were left out than in the epoch
+        with the fewest: scores of other sets don't compare."""
+        fewest = min((record["valid"].get(LEFT_OUT, 0) for record in self.history if "valid" in record), default=None)
+        left_out = valid.get(LEFT_OUT, 0)
+        if left_out and (self.monitor.name not in valid or (fewest is not None and left_out > fewest)):
+            return float("nan")
+        return self.monitor.of(valid)
+
+    def _step_scheduler(self, metric: float | None) -> None:
+        """The step at the end of an epoch, of schedules that have one; a plateau is one of the monitored metric."""
+        if self.scheduler is None or self.scheduler_frequency != "epoch":
+            return
+        if not isinstance(self.scheduler, ReduceLROnPlateau):
+            self.scheduler.step()
+        elif metric is not None:
+            self.scheduler.step(metric)
 
     def _maintain_topk_checkpoint(self, metric: float | None, improved: bool, metrics: dict[str, Any]) -> None:
         """Store the weights and what is known about them if they are among the best `save_topk`, and delete those that
@@ -253,13 +280,7 @@ class Trainer(Steps):
             self.average = MovingAverage(self.model, self.average.decay)
         if self.resume_state is not None:
             resume.apply(self, self.resume_state)
-        self.share_step_over_ranks()
-
-    def share_step_over_ranks(self) -> None:
-        """With several ranks, wrap the step so that they share gradients; again when other parameters train."""
-        if distributed.world_size() > 1:
-            step = StepModule(self.model, self.train_step)
-            self._step_module = distribute(step, self.device, self.find_unused_parameters)
+        share_weights(self.model)
 
     # Helpers
 

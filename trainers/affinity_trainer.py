@@ -10,7 +10,6 @@ from torch import Tensor
 from configs.errors import ConfigError
 from data.label_checks import LabelCheck
 from data.labels import Labels, LabelScale, fit_scale
-from models.affinity_predictor import AffinityPredictor
 from trainers.batches import entry
 from trainers.regression_loss import check_monitor, regression_loss
 from trainers.scores import regression_metrics
@@ -71,11 +70,6 @@ class AffinityTrainer(SupervisedTrainer):
         labels = self.raw_labels(batch)
         known = torch.isfinite(labels)
         return self.scale.forward(labels).masked_fill(~known, 0), known.to(labels.dtype)
-
-    @property
-    def find_unused_parameters(self) -> bool:
-        """Energies of blocks pass the pooling over blocks by."""
-        return isinstance(self.model, AffinityPredictor)
 
     def outputs(self, output: Any) -> Tensor:
         """[graphs, targets] what the model says, on its own scale."""

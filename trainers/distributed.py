@@ -3,17 +3,19 @@
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
-from configs.errors import ConfigError, LigareError, Preempted
+from configs.errors import BrokenDown, ConfigError, LigareError, Preempted
 
 T = TypeVar("T")
+TIMEOUT = 30.0  # minutes
 
 
 def rank() -> int:
@@ -63,8 +65,12 @@ def choose_device(gpus: Sequence[int], local_rank: int = -1) -> torch.device:
 
 
 @contextmanager
-def process_group(device: torch.device) -> Iterator[None]:
-    """Join the ranks that torchrun started (gloo on CPU, nccl on GPU); does nothing for a single process."""
+def process_group(device: torch.device, timeout: float = TIMEOUT) -> Iterator[None]:
+    """Join the ranks that torchrun started (gloo on CPU, nccl on GPU); does nothing for a single process.
+
+    Args:
+        timeout: minutes that a rank waits for others; then it ends with an error, as it does when one of them is gone.
+    """
     if int(os.environ.get("WORLD_SIZE", 1)) == 1 or dist.is_initialized():
         yield
         return
@@ -74,11 +80,12 @@ def process_group(device: torch.device) -> Iterator[None]:
     store, number, size = next(dist.rendezvous("env://"))
     store = dist.PrefixStore(f"start{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
     backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, store=store, rank=number, world_size=size)
+    limit = timedelta(minutes=timeout)
+    dist.init_process_group(backend, store=store, rank=number, world_size=size, timeout=limit)
     try:
         yield
         dist.barrier()  # no rank leaves while another still talks to it
-    except Preempted:  # raised on all ranks
+    except (BrokenDown, Preempted):  # raised on all ranks
         dist.barrier()
         raise
     finally:
@@ -86,7 +93,8 @@ def process_group(device: torch.device) -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def _communication_device() -> torch.device:
+def communication_device() -> torch.device:
+    """Where tensors must be that ranks exchange."""
     on_gpu = dist.get_backend() == "nccl"
     return torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
 
@@ -95,7 +103,7 @@ def sum_over_ranks(values: Sequence[float]) -> list[float]:
     """Element-wise sum of a short list of numbers over all ranks."""
     if world_size() == 1:
         return list(values)
-    total = torch.tensor(values, dtype=torch.float64, device=_communication_device())
+    total = torch.tensor(values, dtype=torch.float64, device=communication_device())
     dist.all_reduce(total)
     return total.tolist()
 
@@ -137,23 +145,6 @@ def barrier() -> None:
     """Wait for all ranks."""
     if world_size() > 1:
         dist.barrier()
-
-
-def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replace gradients by their mean over ranks; a parameter that no rank used keeps having none."""
-    if world_size() == 1:
-        return
-    parameters = [p for p in parameters if p.requires_grad]
-    used = torch.tensor([p.grad is not None for p in parameters], dtype=torch.float64, device=_communication_device())
-    dist.all_reduce(used)
-    shared = [p for p, count in zip(parameters, used.tolist(), strict=True) if count]
-    if not shared:
-        return
-    flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in shared])
-    dist.all_reduce(flat)
-    flat /= world_size()
-    for p, gradient in zip(shared, flat.split([p.numel() for p in shared]), strict=True):
-        p.grad = gradient.view_as(p).clone()
 
 
 def to_device(value: Any, device: torch.device) -> Any:

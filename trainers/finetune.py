@@ -136,6 +136,5 @@ class UnfreezeSchedule(Callback):
             parameters[name].requires_grad_(True)
         if trainer.average is not None:
             trainer.average.take_in()
-        trainer.share_step_over_ranks()
         count = sum(parameters[name].numel() for name in waiting)
         say(f"epoch {trainer.epoch}: {count:,} more parameters train ({len(waiting)} tensors)")

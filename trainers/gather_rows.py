@@ -6,15 +6,19 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from trainers.bad_steps import RankMissing
 from trainers.distributed import gather_objects, rank, world_size
+
+MISSING = -1
 
 
 class _GatherRows(torch.autograd.Function):
-    """Forward: the rows of all ranks. Backward: every rank gets the sum of all ranks' gradients of its own rows."""
+    """Forward: the rows of all ranks. Backward: as many times the gradient of the own rows as there are ranks, which is
+    the sum of what all ranks ask of them, since all make the same loss of all rows."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
-        counts = gather_objects(len(rows))
+        counts = _counts(len(rows))
         ctx.start = sum(counts[: rank()])
         ctx.count = len(rows)
         padded = rows.new_zeros(max(counts), rows.shape[1])
@@ -25,18 +29,32 @@ class _GatherRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        total = gradients[0].contiguous().clone()
-        dist.all_reduce(total)
-        return total[ctx.start : ctx.start + ctx.count]
+        return gradients[0][ctx.start : ctx.start + ctx.count] * world_size()
+
+
+def _counts(own: int) -> list[int]:
+    counts = gather_objects(own)
+    if MISSING in counts and own != MISSING:
+        raise RankMissing("another rank has no rows")
+    return counts
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """[all rows, width] the rows of every rank, in the order of ranks; a collective call, forward and backward.
+    """[all rows, width] the rows of every rank, in the order of ranks; a collective call, forward only.
 
-    A loss that every rank makes from the gathered rows gives, after averaging gradients over ranks, the gradient of
-    that loss on a single rank: backward sums what every rank asks of a row, the average divides by the ranks.
+    All ranks must make the same loss of the rows and go backward from it with the same factor. After averaging
+    gradients over ranks each then has the gradient of that loss on a single rank.
 
     Args:
         rows: [rows of this rank, width]; ranks may have different numbers of rows.
+
+    Raises:
+        RankMissing: another rank has called `tell_missing` instead.
     """
     return rows if world_size() == 1 else _GatherRows.apply(rows)
+
+
+def tell_missing() -> None:
+    """Take part in `gather_rows` without rows, for a rank that failed before: the others must not wait for it."""
+    if world_size() > 1:
+        _counts(MISSING)

@@ -1,7 +1,7 @@
 """torchrun whose exit status tells of a pre-emption: python -m trainers.launch [options of torchrun] train.py ...
 
 torchrun hands SIGTERM on to the ranks, dies of SIGUSR1, and ends with 1 however they ended. This one hands on both and
-ends with 75 when a signal, to itself or to a rank, stopped the ranks in order.
+ends with 75 when a signal, to itself or to a rank, stopped the ranks in order, and with 70 when training broke down.
 """
 
 import os
@@ -12,7 +12,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main as torchrun
 
-from configs.command import INTERRUPTED, PREEMPTED
+from configs.command import BROKEN_DOWN, INTERRUPTED, PREEMPTED
 from trainers.preemption import SIGNALS
 
 HANDLED = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"  # torchrun's own, and ours
@@ -27,8 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return PREEMPTED if told.sigval in SIGNALS else INTERRUPTED
     except ChildFailedError as failed:
         _, first = failed.get_first_failure()
-        if first.exitcode == PREEMPTED:
-            return PREEMPTED
+        if first.exitcode in (BROKEN_DOWN, PREEMPTED):
+            return first.exitcode
         raise
     return 0
 

@@ -26,7 +26,8 @@ def optional_module(name: str, package: str, option: str) -> ModuleType | None:
 
 def named_scalars(record: dict[str, Any]) -> dict[str, float]:
     """Flat names of a history record: `train/torsion_loss`, `valid/loss`, `lr`, ..."""
-    out: dict[str, float] = {name: record[name] for name in ("lr", "gradient_norm", "skipped_steps") if name in record}
+    names = ("lr", "gradient_norm", "skipped_steps", "split_steps")
+    out: dict[str, float] = {name: record[name] for name in names if name in record}
     for part in ("train", "valid"):
         suffix = "_step" if record.get("event") == "step" else ""
         out |= {f"{part}{suffix}/{name}": value for name, value in record.get(part, {}).items()}

@@ -39,12 +39,6 @@ class PretrainTrainer(Trainer):
         on = {part: getattr(config, f"{part}_noise", config.num_masked_block_classes) for part in WEIGHTS}
         return ["loss", *(f"{part}_{kind}" for part in WEIGHTS if on[part] for kind in ("loss", "base"))]
 
-    @property
-    def find_unused_parameters(self) -> bool:
-        """Translation and rotation heads read everything else; without them some layers have nothing to do."""
-        config: Any = self.model.config
-        return not (config.translation_noise or config.rotation_noise)
-
     def share_step(self, batch: Any, batch_idx: int, val: bool = False) -> Any:
         """The model's output: total loss and its parts."""
         return self.model(batch)

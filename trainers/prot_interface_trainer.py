@@ -12,7 +12,7 @@ from configs.errors import DataError
 from models.losses import contrastive_loss
 from trainers.abs_trainer import Trainer
 from trainers.batches import entry
-from trainers.gather_rows import gather_rows
+from trainers.gather_rows import gather_rows, tell_missing
 from trainers.scores import retrieval_metrics, retrieval_scores
 
 MOST_PAIRS = 4096  # compared with each other at a time in validation: their products fill a matrix
@@ -31,6 +31,14 @@ class ProtInterfaceTrainer(Trainer):
 
     default_monitor = "mean_reciprocal_rank"
     reports = True
+    splits_batches = False  # every pair is compared with all others
+
+    def part_counts(self, batch: Any) -> dict[str, tuple[float, float]]:
+        """Items; and that all ranks have the same loss, that of all pairs."""
+        return super().part_counts(batch) | {"joint": (1.0, 1.0)}
+
+    def loss_terms(self, output: Any) -> dict[str, Tensor]:
+        return {"joint": output.loss}
 
     def metric_names(self) -> Collection[str]:
         return list(pair_metrics(np.eye(2), np.eye(2)))
@@ -41,7 +49,12 @@ class ProtInterfaceTrainer(Trainer):
         Raises:
             DataError: the batch holds no complexes.
         """
-        output = self.model(batch)
+        try:
+            output = self.model(batch)
+        except (RuntimeError, MemoryError):
+            if not val:
+                tell_missing()
+            raise
         if output.cmplx_pred is None:
             raise DataError("holds no complexes", *list(entry(batch, "id") or ())[:1], hint="collate_pairs makes pairs")
         if not val:

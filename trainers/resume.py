@@ -39,6 +39,8 @@ def collect(trainer: "Trainer") -> TrainingState:
         "items_used": items_before(trainer.train_loader, trainer.epoch, trainer.batch) if trainer.batch else 0,
         "global_step": trainer.global_step,
         "skipped_steps": trainer.skipped_steps,
+        "split_steps": trainer.split_steps,
+        "bad_in_a_row": trainer.bad_in_a_row,
         "last_gradient_norm": trainer.last_gradient_norm,
         "patience": trainer.patience,
         "best_valid_metric": trainer.best_valid_metric,
@@ -77,6 +79,7 @@ def apply(trainer: "Trainer", state: TrainingState) -> None:
         trainer.average.load(state.group("average"), values["average_steps"])
     for name in ("epoch", "batch", "global_step", "skipped_steps", "last_lr", "last_gradient_norm", "patience"):
         setattr(trainer, name, values[name])
+    trainer.split_steps, trainer.bad_in_a_row = values.get("split_steps", 0), values.get("bad_in_a_row", 0)
     trainer.best_valid_metric, trainer.best_epoch = values["best_valid_metric"], values["best_epoch"]
     trainer.history = list(values["history"])
     go_on(trainer.train_loader, trainer.epoch, trainer.batch, values.get("items_used"))
@@ -128,6 +131,4 @@ def _take_logs_back(trainer: "Trainer", state: TrainingState) -> None:
         source = state.run_folder / log.path.name if state.further and state.run_folder else None
         digest = state.values.get("log_digests", {}).get(name)
         if not log.take_back(state.values["log_sizes"].get(name, 0), source, digest):
-            say(
-                f"WARNING: {source or log.path} is damaged: not all lines are as they were when the state was stored"
-            )
+            say(f"WARNING: {source or log.path} is damaged: not all lines are as they were when the state was stored")

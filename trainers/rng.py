@@ -1,5 +1,6 @@
 """The random states of a rank: seeding them, and storing and restoring them exactly."""
 
+import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,15 +14,17 @@ def seed_everything(seed: int, rank: int = 0, deterministic: bool = False) -> No
     """Seed Python, numpy and torch; ranks get different streams (dropout), derived from the same seed.
 
     Args:
-        deterministic: also choose torch's deterministic algorithms (slower on a GPU).
+        deterministic: also choose torch's deterministic algorithms (slower on a GPU); an operation that has none then
+            raises a RuntimeError that names it.
     """
     own = (seed + 1_000_003 * rank) % 2**32
     random.seed(own)
     np.random.seed(own)  # noqa: NPY002 (whatever draws from the global stream)
     torch.manual_seed(own)
     if deterministic:
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.backends.cudnn.benchmark = False
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first product is made on a GPU
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
 
 
 def random_state() -> dict[str, Any]:
@@ -47,6 +50,18 @@ def restore_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(torch.tensor(list(bytes.fromhex(state["torch"])), dtype=torch.uint8))
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(torch.tensor(list(bytes.fromhex(state["cuda"])), dtype=torch.uint8))
+
+
+def random_streams() -> list[torch.Tensor]:
+    """Torch's random streams, which dropout draws from; quick enough for every step."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else [])]
+
+
+def restore_random_streams(streams: list[torch.Tensor]) -> None:
+    """Put back what `random_streams` returned."""
+    torch.set_rng_state(streams[0])
+    if len(streams) > 1:
+        torch.cuda.set_rng_state(streams[1])
 
 
 @contextmanager

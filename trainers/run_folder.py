@@ -1,25 +1,18 @@
 """The folder of one run, save_dir/version_N: its options, how it was launched, and its line-by-line logs."""
 
-import os
-import platform
 import re
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from configs.errors import CheckpointError, ConfigError
 from configs.files import read_json, write_json
 from trainers.distributed import on_main
+from trainers.environment import environment, provenance
 from trainers.folders import remove_leftovers
 from trainers.line_log import LineLog
 from trainers.run_lock import hold
 from trainers.training_state import RUN_NAME, TrainingState, find_restart, read_state
-
-LIBRARIES = ("ligare", "torch", "e3nn", "torch-geometric", "numpy", "pyarrow", "safetensors")
 
 
 def new_run_folder(save_dir: str | Path) -> Path:
@@ -105,6 +98,8 @@ def unbegun(save_dir: str | Path) -> Path | None:
 def prepare_run_folder(folder: Path, options: dict[str, Any], facts: dict[str, Any], changes: Sequence[str]) -> None:
     """Write train_config.json (first launch only) and a line of launches.jsonl; clear leftovers of a kill.
 
+    Only the line tells of the machine: train_config.json goes with the weights wherever they are published.
+
     Args:
         options: all options of the run.
         facts: what else describes the run (data fingerprints, number of parameters).
@@ -117,7 +112,7 @@ def prepare_run_folder(folder: Path, options: dict[str, Any], facts: dict[str, A
     path = folder / "train_config.json"
     if not path.exists():
         write_json(path, record)
-    LineLog(folder / "launches.jsonl").append(record | {"changed": list(changes)})
+    LineLog(folder / "launches.jsonl").append(record | {"changed": list(changes), "environment": environment()})
 
 
 def recorded_facts(folder: Path) -> dict[str, Any]:
@@ -126,31 +121,3 @@ def recorded_facts(folder: Path) -> dict[str, Any]:
     record = read_json(path, error=CheckpointError) if path.exists() else {}
     options = {name: value for name, value in record.get("options", {}).items() if value is not None}
     return record | {"options": options}
-
-
-def provenance() -> dict[str, Any]:
-    """Command line, time, versions, and the commit of the source tree when it is a git checkout."""
-    versions = {"python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return {
-        "command": sys.argv,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "versions": versions,
-        "commit": _commit(),
-        "world_size": int(os.environ.get("WORLD_SIZE", 1)),
-    }
-
-
-def _commit() -> str | None:
-    source = Path(__file__).resolve().parent
-    try:
-        asked = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=source, capture_output=True, text=True, timeout=10, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return asked.stdout.strip()

@@ -123,11 +123,6 @@ class SupervisedTrainer(Trainer):
         """Exponential from lr to final_lr, which is reached with the last step, unless another is asked for."""
         return self.curve_scheduler(optimizer, self.config.lr_schedule or "exponential")
 
-    @property
-    def find_unused_parameters(self) -> bool:
-        """Heads on the representation of the complex read everything before it."""
-        return False
-
     def share_step(self, batch: Any, batch_idx: int, val: bool = False) -> Any:
         """The model's output with the loss over the known labels of the batch."""
         output = self.model(dict(without_labels(batch)))

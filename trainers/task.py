@@ -21,6 +21,7 @@ class Task:
     config: TrainConfig
     default_monitor = "loss"
     default_weight_decay = 0.0
+    splits_batches = True  # whether the loss of a batch is made of its items, each for itself
     reports = False  # whether train.py measures the best checkpoint once more at the end
 
     def metric_names(self) -> Collection[str]:
@@ -58,11 +59,6 @@ class Task:
         steps = steps_of_run(self.train_loader, self.config.max_epoch, self.config.accumulate)
         curve = make_schedule(self.config, kind, *steps)
         return {"scheduler": StepScheduler(optimizer, curve, self.config.lr), "frequency": "batch"}
-
-    @property
-    def find_unused_parameters(self) -> bool:
-        """Whether some parameters may have no part in a batch's loss, which several ranks have to know."""
-        return True
 
     def share_step(self, batch: Any, batch_idx: int, val: bool = False) -> Any:
         """Loss tensor, or an object with `.loss`, of one batch: what training and validation have in common."""

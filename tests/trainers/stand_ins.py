@@ -68,13 +68,15 @@ class TinySampler:
     def __len__(self) -> int:
         return -(-self.n // self.batch_size)
 
-    def __iter__(self):
+    def keys(self, batch: int) -> list[tuple[int, int]]:
         order = np.random.default_rng(self.epoch).permutation(self.n) if self.shuffle else np.arange(self.n)
-        for start in range(self.start_batch * self.batch_size, self.n, self.batch_size):
-            batch = order[start : start + self.batch_size]
-            # uneven on purpose: rank 0 gets one item, the other rank the rest
-            mine = batch if self.world == 1 else batch[:1] if self.rank == 0 else batch[1:]
-            yield [(self.epoch, int(i)) for i in mine]
+        items = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+        # uneven on purpose: rank 0 gets one item, the other rank the rest
+        mine = items if self.world == 1 else items[:1] if self.rank == 0 else items[1:]
+        return [(self.epoch, int(i)) for i in mine]
+
+    def __iter__(self):
+        return map(self.keys, range(self.start_batch, len(self)))
 
 
 def make_loader(

@@ -54,7 +54,7 @@ def test_one_step_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(owner, name, lambda *a, **k: (calls.append(label), original(*a, **k))[1])
 
     trainer = make_trainer(tmp_path, train_loader=make_loader(4, 4), valid_loader=None, max_epoch=1, final_lr=1e-3)
-    record(trainer._step_module, "_step", "train_step")
+    record(trainer, "train_step", "train_step")
     record(trainer.optimizer, "zero_grad", "zero_grad")
     record(torch.Tensor, "backward", "backward")
     record(torch.nn.utils, "clip_grad_norm_", "clip")
@@ -228,8 +228,10 @@ def test_non_finite_loss_is_skipped_counted_and_named(tmp_path: Path) -> None:
     trainer.train(gpus=[-1])
     assert trainer.skipped_steps == 2 and trainer.global_step == 2 * 3
     assert torch.isfinite(weights(trainer.model)).all()
-    lines = [json.loads(line) for line in (trainer.save_dir / "skipped.jsonl").read_text().splitlines()]
-    assert [line["ranks"] for line in lines] == [[{"rank": 0, "ids": ["item2", "item3"]}]] * 2
+    lines = [json.loads(line) for line in (trainer.save_dir / "bad_steps.jsonl").read_text().splitlines()]
+    assert [line["ranks"] for line in lines] == [
+        [{"rank": 0, "reason": "non-finite loss", "ids": ["item2", "item3"]}]
+    ] * 2
     assert lines[0]["reason"] == "non-finite loss" and lines[0]["batch"] == 1
 
 
@@ -244,7 +246,7 @@ def test_non_finite_gradient_is_skipped(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, kind=RootAtZero, max_epoch=1)
     trainer.train(gpus=[-1])
     assert trainer.skipped_steps == 1 and trainer.global_step == 5
-    assert "non-finite gradient" in (trainer.save_dir / "skipped.jsonl").read_text()
+    assert "non-finite gradient" in (trainer.save_dir / "bad_steps.jsonl").read_text()
     assert torch.isfinite(weights(trainer.model)).all()
 
 

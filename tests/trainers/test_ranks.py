@@ -75,7 +75,7 @@ def test_both_ranks_skip_a_batch_that_is_bad_on_one(results: dict[str, Any]) -> 
     for who in ("rank0", "rank1"):
         assert results[who]["bad_item"]["skipped"] == 3 and results[who]["bad_item"]["steps"] == 3 * 5
         assert results[who]["bad_item_accumulate"]["skipped"] == 3
-    log = (results["folder"] / "bad_item" / "version_0" / "skipped.jsonl").read_text().splitlines()
+    log = (results["folder"] / "bad_item" / "version_0" / "bad_steps.jsonl").read_text().splitlines()
     assert len(log) == 3
     for line in map(json.loads, log):
         (bad_rank,) = line["ranks"]

@@ -117,7 +117,7 @@ def test_default_schedule_and_skips_resume(tmp_path: Path) -> None:
         one(tmp_path / "parts", stop)
     one(tmp_path / "parts")
     same_outcome(tmp_path / "parts", tmp_path / "whole")
-    logs = [(tmp_path / name / "version_0" / "skipped.jsonl").read_bytes() for name in ("whole", "parts")]
+    logs = [(tmp_path / name / "version_0" / "bad_steps.jsonl").read_bytes() for name in ("whole", "parts")]
     assert logs[0] == logs[1] and logs[0].count(b"\n") == 4
 
 
