@@ -3,8 +3,9 @@
 import csv
 import io
 import math
+import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,9 +25,10 @@ ALIASES = {
     "lig_resi": ("lig_resid",),
 }
 MAX_FIELD = 2**20  # characters
+REPEATED = {"pdb_path", "chain1", "chain2", "lig_code", "lig_resi", "group", "modality"}  # kept once for all rows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One row of an index, as text.
 
@@ -112,8 +114,8 @@ def rows_of_index(path: str | Path, label_columns: Sequence[str] = ()) -> list[R
             values than the header; names the line or column.
     """
     path = Path(path)
-    lines = lines_of_index(path)
-    header = lines[0][1]
+    lines = each_line_of_index(path)
+    _, header = next(lines)
     columns = _columns(header, path)
     for name in label_columns:
         if name not in header:
@@ -122,10 +124,12 @@ def rows_of_index(path: str | Path, label_columns: Sequence[str] = ()) -> list[R
     if len(label_columns) == 1:
         columns["label"] = header.index(label_columns[0])
     rows, seen = [], dict[str, int]()
-    for number, values in lines[1:]:
+    for number, values in lines:
         if len(values) != len(header):
             raise DataError(f"has {len(values)} values for {len(header)} columns", path, f"line {number}")
-        fields = {name: values[column] for name, column in columns.items()}
+        fields = {
+            name: sys.intern(values[column]) if name in REPEATED else values[column] for name, column in columns.items()
+        }
         fields["pdb_id"] = _unique(fields["pdb_id"] or f"line_{number}", seen)
         several = label_columns if len(label_columns) > 1 else ()
         targets = tuple(values[header.index(name)] for name in several)
@@ -139,18 +143,26 @@ def lines_of_index(path: Path) -> list[tuple[int, list[str]]]:
     Raises:
         DataError: the file is absent, is no UTF-8 text or no CSV, or has no rows.
     """
+    return list(each_line_of_index(path))
+
+
+def each_line_of_index(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The same, one line after the other."""
     text = read_text(path)
     if "\0" in text:
         raise DataError("holds NUL characters; it is damaged or no text", path)
     csv.field_size_limit(MAX_FIELD)
     reader = csv.reader(io.StringIO(text, newline=""))
+    found = 0
     try:
-        lines = [(reader.line_num, [value.strip() for value in values]) for values in reader if any(values)]
+        for values in reader:
+            if any(values):
+                found += 1
+                yield reader.line_num, [value.strip() for value in values]
     except csv.Error as error:
         raise DataError(f"is not CSV: {error}", path, f"line {reader.line_num}") from error
-    if len(lines) < 2:
-        raise DataError("has no rows" if lines else "is empty", path, hint=f"a CSV with columns {', '.join(REQUIRED)}")
-    return lines
+    if found < 2:
+        raise DataError("has no rows" if found else "is empty", path, hint=f"a CSV with columns {', '.join(REQUIRED)}")
 
 
 def shortened(header: list[str], most: int = 400) -> str:

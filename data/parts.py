@@ -51,7 +51,7 @@ def key_of(chunk: Sequence[Task], root: Path, options: PrepareOptions, vocabular
 
 def _content(row: Row) -> dict[str, Any]:
     """What a row says; without targets as before there were any, so that older data sets stay those of their rows."""
-    return {name: value for name, value in asdict(row).items() if name != "targets" or value}
+    return {name: getattr(row, name) for name in Row.__dataclass_fields__ if name != "targets" or row.targets}
 
 
 def _state(path: Path) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -153,7 +154,7 @@ def test_modalities_found_agree_with_those_of_the_table() -> None:
     rows = sample("pretrain", 60)
     options = PrepareOptions()
     agree = []
-    for task in tasks_of_rows([Row(**{**vars(row), "modality": ""}) for row in rows]):
+    for task in tasks_of_rows([replace(row, modality="") for row in rows]):
         by_line = {row.line: row for row in rows}
         for done in process_task(task, DATA, options):
             expected = process_row_modality(by_line[done.place[0]])
