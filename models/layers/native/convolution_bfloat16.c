@@ -183,6 +183,11 @@ INLINE void tile(const int rows, const int vectors, int k, const pair *a, int64_
                  int64_t bk, float *c, int64_t cr, int add) {
     __m512 sum[24];
     ZERO(rows * vectors)
+    if (add) {
+        UNROLL for (int i = 0; i < rows; i++) {
+            UNROLL for (int j = 0; j < vectors; j++) _mm_prefetch(c + i * cr + j * LANES, _MM_HINT_T0);
+        }
+    }
     if (__builtin_constant_p(ar) && ar == 1)
         dot_adjacent(rows, vectors, sum, k, a, ak, b, bk);
     else
@@ -234,7 +239,17 @@ INLINE void two_channels_tile(const int rows, int k, const pair *a, int64_t ar, 
     }
 }
 
-/* Runs `call`, which uses the constant `rows`, on all m rows, at most `most` (24 or less) at a time, evenly. */
+/* How m rows are shared out to tiles of `most` rows or fewer, evenly. */
+typedef struct {
+    int m, parts, rows, more; /* `more` of the parts have a row more than `rows` */
+} Split;
+
+INLINE Split split(int m, int most) {
+    int parts = (m + most - 1) / most, rows = m ? m / parts : 0;
+    return (Split){m, parts, rows, m - rows * parts};
+}
+
+/* Runs `call`, which uses the constant `rows`, from every row i at which a tile starts. */
 #define CASE(n, call) \
     case n: {         \
         enum { rows = n }; \
@@ -246,20 +261,20 @@ INLINE void two_channels_tile(const int rows, int k, const pair *a, int64_t ar, 
 #define CASES20(call)                                                                                                  \
     CASES12(call) CASE(13, call) CASE(14, call) CASE(15, call) CASE(16, call) CASE(17, call) CASE(18, call)            \
         CASE(19, call) CASE(20, call)
-#define IN_ROWS(m, most, CASES, call)                                       \
-    for (int parts_ = ((m) + (most) - 1) / (most), i = 0; parts_ > 0; parts_--) { \
-        int now_ = ((m) - i + parts_ - 1) / parts_;                         \
-        switch (now_) { CASES(call) }                                       \
-        i += now_;                                                          \
+#define IN_ROWS(split, CASES, call)                                        \
+    for (int i = 0, part_ = 0, now_; part_ < (split).parts; part_++, i += now_) { \
+        now_ = (split).rows + (part_ < (split).more);                      \
+        switch (now_) { CASES(call) }                                      \
     }
 
 /* c[m, n] (+)= a b in float32. */
 INLINE void any_product(int m, int n, int k, const pair *a, int64_t ar, int64_t ak, const pair *b, int64_t bk, float *c,
                         int64_t cr, int add) {
     int j = 0;
+    Split of_two = split(m, 12), of_one = split(m, 20);
     for (; j + 2 * LANES <= n; j += 2 * LANES)
-        IN_ROWS(m, 12, CASES12, tile(rows, 2, k, a + i * ar, ar, ak, b + j, bk, c + i * cr + j, cr, add))
-    if (j < n) IN_ROWS(m, 20, CASES20, tile(rows, 1, k, a + i * ar, ar, ak, b + j, bk, c + i * cr + j, cr, add))
+        IN_ROWS(of_two, CASES12, tile(rows, 2, k, a + i * ar, ar, ak, b + j, bk, c + i * cr + j, cr, add))
+    if (j < n) IN_ROWS(of_one, CASES20, tile(rows, 1, k, a + i * ar, ar, ak, b + j, bk, c + i * cr + j, cr, add))
 }
 
 /* With pairs of a row of a next to each other, or rows. */
@@ -274,24 +289,27 @@ static void add_product_of_columns(int m, int n, int k, const pair *a, int64_t a
 
 /* total[rows, hidden] = z^T h, rounded: z [rows, edge], h in pairs of edges. */
 static void aggregate(int m, int k, const pair *z, int64_t zr, const pair *h, int hidden, uint16_t *total) {
+    Split tiles = split(m, 12);
     for (int u = 0; u < hidden; u += 2 * LANES)
-        IN_ROWS(m, 12, CASES12, rounded_tile(rows, k, z + i * zr, zr, h + u, hidden, total + i * hidden + u, hidden))
+        IN_ROWS(tiles, CASES12, rounded_tile(rows, k, z + i * zr, zr, h + u, hidden, total + i * hidden + u, hidden))
 }
 
 /* The same of two nodes, in pairs of nodes. */
 static void aggregate_two(int m, int k, const pair *z0, const pair *z1, int64_t zr, const pair *h0, const pair *h1,
                           int hidden, pair *total) {
+    Split tiles = split(m, 6);
     for (int u = 0; u < hidden; u += 2 * LANES)
-        IN_ROWS(m, 6, CASES6,
+        IN_ROWS(tiles, CASES6,
                 paired_tile(rows, k, z0 + i * zr, z1 + i * zr, zr, h0 + u, h1 + u, hidden, total + i * hidden + u, hidden))
 }
 
 /* d_total = gradient times weights of CHANNELS channels, in both layouts. */
 static void spread(int m, int k, const pair *grad, int64_t gr, const pair *weight, int hidden, uint16_t *d_total,
                    pair *d_total_pairs) {
+    Split tiles = split(m, 6);
     for (int c = 0; c < CHANNELS; c += 2)
         for (int u = 0; u < hidden; u += 2 * LANES)
-            IN_ROWS(m, 6, CASES6,
+            IN_ROWS(tiles, CASES6,
                     two_channels_tile(rows, k, grad + i * gr, gr, weight + c * hidden + u, CHANNELS * hidden, hidden,
                                       d_total + (i * CHANNELS + c) * hidden + u, CHANNELS * hidden,
                                       d_total_pairs + (i * CHANNELS + c) / 2 * hidden + u, CHANNELS / 2 * hidden))
@@ -383,7 +401,8 @@ static void pair_edges(int even, int columns, const uint16_t *from, pair *to) {
 /* The hidden layer on the edges of a node, in all layouts. */
 static void hidden_layer(const Plan *plan, const Tensors *t, const Block *b, int node, int64_t receiver, int64_t slot) {
     int hidden = plan->padded_hidden;
-    IN_ROWS(b->degree, 12, CASES12, hidden_tile(rows, plan, t, b, node, i, receiver, slot + i))
+    Split tiles = split(b->degree, 12);
+    IN_ROWS(tiles, CASES12, hidden_tile(rows, plan, t, b, node, i, receiver, slot + i))
     if (b->even > b->degree) memset(b->h + b->degree * hidden, 0, 2 * hidden);
     pair_edges(b->even, hidden, b->h, b->h_pairs + (int64_t)node * (b->even / 2) * hidden);
     if (!b->h_transposed) return;
@@ -394,35 +413,53 @@ static void hidden_layer(const Plan *plan, const Tensors *t, const Block *b, int
 
 /* ---- coupled features, aggregates ---- */
 
-/* The coupled features of channels u .. u + CHANNELS of a piece, zero beyond its last one. */
-static void couple(const Plan *plan, const Output *o, const Piece *p, const Block *b, int node, int u) {
-    int64_t wide = b->wide;
-    int count = p->size - u < CHANNELS ? p->size - u : CHANNELS;
-    const float *x = b->x + (node * (int64_t)plan->width_in + p->start + p->channel + u) * wide;
-    const float *c = b->coupling + (node * (int64_t)plan->n_couplings + p->coupling) * wide;
-    int64_t first = (int64_t)node * o->dim * CHANNELS;
-    uint16_t *z = b->z + first * wide;
-    float *z_sum = b->z_sum + first;
-    for (int row = 0; row < o->dim; row++, c += p->components * wide, z += CHANNELS * wide, z_sum += CHANNELS) {
-        float total[CHANNELS] = {0};
-        for (int64_t e = 0; e < wide; e += LANES) {
-            __m512 sum[CHANNELS];
-            for (int channel = 0; channel < CHANNELS; channel++) {
-                sum[channel] = _mm512_setzero_ps();
-                if (channel >= count) continue;
-                for (int i = 0; i < p->components; i++)
-                    sum[channel] = _mm512_fmadd_ps(_mm512_loadu_ps(c + i * wide + e),
-                                                   _mm512_loadu_ps(x + (i * p->stride + channel) * wide + e), sum[channel]);
-                total[channel] += _mm512_reduce_add_ps(sum[channel]);
+/* The sums of four vectors. */
+INLINE __m128 sums_of_four(const __m512 *v) {
+    __m512 one = _mm512_add_ps(_mm512_unpacklo_ps(v[0], v[1]), _mm512_unpackhi_ps(v[0], v[1]));
+    __m512 two = _mm512_add_ps(_mm512_unpacklo_ps(v[2], v[3]), _mm512_unpackhi_ps(v[2], v[3]));
+    __m512 all = _mm512_add_ps((__m512)_mm512_unpacklo_pd((__m512d)one, (__m512d)two),
+                               (__m512)_mm512_unpackhi_pd((__m512d)one, (__m512d)two));
+    __m256 half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+    return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+}
+
+/* The coupled features of channels u .. u + CHANNELS of a piece. Beyond the last channel of the piece they are those of
+   other channels; the packed weights are zero there. */
+INLINE void couple_components(const int components, const Plan *plan, const Output *o, const Piece *p, const Block *b,
+                              int node, int u) {
+    int64_t wide = b->wide, step = p->stride * wide, first = (int64_t)node * o->dim * CHANNELS;
+    for (int channel = 0; channel < CHANNELS; channel += 4) {
+        const float *x = b->x + (node * (int64_t)plan->width_in + p->start + p->channel + u + channel) * wide;
+        const float *c = b->coupling + (node * (int64_t)plan->n_couplings + p->coupling) * wide;
+        for (int row = 0; row < o->dim; row++, c += components * wide) {
+            int64_t at = first + row * CHANNELS + channel;
+            __m128 total = _mm_setzero_ps();
+            for (int64_t e = 0; e < wide; e += LANES) {
+                __m512 sum[4];
+                ZERO(4)
+                UNROLL for (int i = 0; i < components; i++) {
+                    __m512 coupling = _mm512_loadu_ps(c + i * wide + e);
+                    UNROLL for (int j = 0; j < 4; j++)
+                        sum[j] = _mm512_fmadd_ps(coupling, _mm512_loadu_ps(x + i * step + j * wide + e), sum[j]);
+                }
+                UNROLL for (int j = 0; j < 4; j++)
+                    _mm256_storeu_si256((__m256i *)(b->z + (at + j) * wide + e), (__m256i)_mm512_cvtneps_pbh(sum[j]));
+                total = _mm_add_ps(total, sums_of_four(sum));
+                if (!b->z_pairs) continue;
+                _mm512_storeu_si512(b->z_pairs + at / 2 * wide + e, paired(sum[0], sum[1]));
+                _mm512_storeu_si512(b->z_pairs + (at / 2 + 1) * wide + e, paired(sum[2], sum[3]));
             }
-            for (int channel = 0; channel < CHANNELS; channel++)
-                _mm256_storeu_si256((__m256i *)(z + channel * wide + e), (__m256i)_mm512_cvtneps_pbh(sum[channel]));
-            if (!b->z_pairs) continue;
-            pair *pairs = b->z_pairs + (first / 2 + row * (CHANNELS / 2)) * wide + e;
-            for (int channel = 0; channel < CHANNELS; channel += 2)
-                _mm512_storeu_si512(pairs + channel / 2 * wide, paired(sum[channel], sum[channel + 1]));
+            _mm_storeu_ps(b->z_sum + at, total);
         }
-        memcpy(z_sum, total, sizeof total);
+    }
+}
+
+static void couple(const Plan *plan, const Output *o, const Piece *p, const Block *b, int node, int u) {
+    switch (p->components) {
+    case 1: couple_components(1, plan, o, p, b, node, u); break;
+    case 3: couple_components(3, plan, o, p, b, node, u); break;
+    case 5: couple_components(5, plan, o, p, b, node, u); break;
+    default: couple_components(p->components, plan, o, p, b, node, u);
     }
 }
 
