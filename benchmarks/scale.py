@@ -131,7 +131,7 @@ def scale_section(data: str) -> str:
     )
     return "\n\n".join(
         [
-            head,
+            f"## Data sets larger than memory\n\n{head}",
             table(["", "time", "peak of the process", ""], rows),
             note,
             table(["read", "own", "mapped files"], samples),

@@ -115,7 +115,7 @@ def _make_parts(
     orders = (
         Order(
             i,
-            order_of(chunks[i], root.resolve(), folders[i].resolve(), keys[i], there),
+            order_of(chunks[i], root.absolute(), folders[i].absolute(), keys[i], there),
             tuple(task.path for task in (chunks[i][0], chunks[i][-1])),
         )
         for i in waiting

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]  # benchmarks/ is no installed package
 
 from benchmarks.runner import Run, in_own_process  # noqa: E402
+from benchmarks.scale import scale_section  # noqa: E402
 from benchmarks.sections import (  # noqa: E402
     Plan,
     device_section,
@@ -30,7 +31,7 @@ from configs.command import command  # noqa: E402
 from configs.errors import ConfigError  # noqa: E402
 from configs.files import atomic_write  # noqa: E402
 
-SECTIONS = ("model", "large", "profile", "load", "structures", "gpu")
+SECTIONS = ("model", "large", "profile", "load", "structures", "gpu", "scale")
 
 
 @command("benchmark")
@@ -69,9 +70,11 @@ def written(options: argparse.Namespace, run: Run) -> Iterator[str]:
         "load": lambda: loading_section(run, plan),
         "structures": lambda: structure_section(run, options.index, options.root, options.files),
         "gpu": lambda: device_section(run, plan),
+        "scale": lambda: scale_section(str(options.large_data)),
     }
+    absent = {"structures": not options.index, "gpu": not has_gpu(), "scale": not options.large_data}
     for section in ("about", *wanted):
-        if (section == "structures" and not options.index) or (section == "gpu" and not has_gpu()):
+        if absent.get(section):
             continue
         text = about(options, plan, peaks) if section == "about" else makers[section]()
         print(f"\n{text}\n", flush=True)
@@ -88,6 +91,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--index", type=Path, help="index of structures, to time their processing (left out: not done)")
     add("--root", type=Path, default=Path(), help="folder that the paths of the index are relative to")
     add("--files", type=int, default=24, help="structure files to compare on")
+    add("--large_data", type=Path, help="set of scripts/make_large_set.py to open, plan and read (left out: not done)")
     add("--sizes", type=int, nargs="+", default=default.sizes, help="blocks in a batch")
     add("--variant_sizes", type=int, nargs="*", default=default.variant_sizes, help="blocks, for the variants of ours")
     add("--train_up_to", type=int, default=default.train_up_to, help="largest batch for a training step of ours")

@@ -174,6 +174,20 @@ def test_complete_parts_are_kept_and_stale_ones_made_again(tmp_path: Path, monke
     assert made == ["interrupted", 1]
 
 
+def test_the_second_copy_of_a_part_is_dropped(tmp_path: Path) -> None:
+    tasks = tasks_of_rows(rows_of_index(good_index(tmp_path)))
+    parts = tmp_path / PARTS
+    parts.mkdir()
+    for _ in range(2):  # the first worker was thought to be lost
+        make_part(tasks, tmp_path, parts / "part", "key", PrepareOptions())
+    assert [path.name for path in parts.iterdir()] == ["part"]
+    with pytest.raises(OSError, match="not empty"):
+        make_part(tasks, tmp_path, parts / "part", "other key", PrepareOptions())
+    with pytest.raises(FileNotFoundError):  # the run is over
+        make_part(tasks, tmp_path, tmp_path / "gone" / "part", "key", PrepareOptions())
+    assert len(ShardReader(parts / "part")) == 6
+
+
 def test_a_finished_run_is_not_repeated_and_other_options_are_refused(tmp_path: Path) -> None:
     path = good_index(tmp_path)
     assert process(path, tmp_path / "out") == 0
