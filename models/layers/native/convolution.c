@@ -48,12 +48,18 @@ enum { CHANNELS = 4 }; /* channels of a piece that are aggregated at a time */
         _Pragma("GCC unroll 16") for (int i = 0; i < MR; i++) {                                                       \
             _Pragma("GCC unroll 4") for (int j = 0; j < NR; j++) sum[i][j] = (vec){0};                                \
         }                                                                                                             \
+        const float *start[6];                                                                                        \
+        _Pragma("GCC unroll 16") for (int i = 0; i < MR; i += 3) start[i / 3] = a + i * ar;                           \
         for (int p = 0; p < k; p++) {                                                                                 \
             vec row[NR];                                                                                              \
             _Pragma("GCC unroll 4") for (int j = 0; j < NR; j++) row[j] = *(const vec *)(b + p * bk + j * LANES);     \
             _Pragma("GCC unroll 16") for (int i = 0; i < MR; i++) {                                                   \
-                float one = a[i * ar + p * ak];                                                                       \
+                float one = start[i / 3][i % 3 * ar];                                                                 \
                 _Pragma("GCC unroll 4") for (int j = 0; j < NR; j++) sum[i][j] += one * row[j];                       \
+            }                                                                                                         \
+            _Pragma("GCC unroll 16") for (int i = 0; i < MR; i += 3) {                                                \
+                start[i / 3] += ak;                                                                                   \
+                __asm__("" : "+r"(start[i / 3]));                                                                     \
             }                                                                                                         \
         }                                                                                                             \
         _Pragma("GCC unroll 16") for (int i = 0; i < MR; i++) {                                                       \
