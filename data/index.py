@@ -137,17 +137,12 @@ def rows_of_index(path: str | Path, label_columns: Sequence[str] = ()) -> list[R
     return rows
 
 
-def lines_of_index(path: Path) -> list[tuple[int, list[str]]]:
+def each_line_of_index(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Line number and values of the header and of every row, blanks around values removed.
 
     Raises:
         DataError: the file is absent, is no UTF-8 text or no CSV, or has no rows.
     """
-    return list(each_line_of_index(path))
-
-
-def each_line_of_index(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The same, one line after the other."""
     text = read_text(path)
     if "\0" in text:
         raise DataError("holds NUL characters; it is damaged or no text", path)

@@ -17,7 +17,7 @@ import numpy as np
 from configs.command import check_processes
 from configs.errors import ConfigError, DataError
 from data.failures import Failure
-from data.index import Row, lines_of_index, rows_of_index, stem_of, structure_files
+from data.index import Row, each_line_of_index, rows_of_index, stem_of, structure_files
 from data.item import Item
 from data.shard_files import MANIFEST
 from data.shards import ShardReader, check_vocabulary
@@ -123,12 +123,12 @@ class Inputs:
 
     def _read_index(self, path: Path) -> None:
         self._root = self.options.root or path.parent
-        lines = lines_of_index(path)
-        header = lines[0][1]
-        self.columns = tuple(name for name in header if name)
-        places = [number for number, name in enumerate(header) if name]
         rows = rows_of_index(path)
-        self._values = {line: [values[place] for place in places] for line, values in lines[1:]}
+        lines = each_line_of_index(path)
+        _, header = next(lines)
+        places = [number for number, name in enumerate(header) if name]
+        self.columns = tuple(header[place] for place in places)
+        self._values = {line: [values[place] for place in places] for line, values in lines}
         for file, found in groupby(rows, key=lambda row: row.pdb_path):
             run = tuple(found)
             for start in range(0, len(run), ROWS_A_TASK):

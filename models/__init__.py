@@ -11,6 +11,7 @@ from models.affinity_predictor import AffinityPredictor, RegressionPredictor
 from models.classifier_model import ClassifierModel, MultiClassClassifierModel
 from models.composition import CompositionModel, composition_model
 from models.config import DenoiseBlockEmbeddingConfig, DenoiseConfig, EncoderConfig, config_from_dict
+from models.load_any import load_checkpoint
 from models.masking_model import MaskedNodeModel
 from models.persistence import (
     LoadReport,
@@ -87,6 +88,7 @@ __all__ = [
     "RegressionPredictor",
     "create_model",
     "from_pretrained",
+    "load_checkpoint",
     "load_published",
     "load_weights_into",
     "save_pretrained",

@@ -114,11 +114,13 @@ def embed_items(
     Batch mates don't change a vector (beyond the last bits of float32 sums): padding is that of each interface alone,
     whatever the checkpoint says.
     """
-    wanted.check(backbone_of(model).config)
+    backbone = backbone_of(model)
+    wanted.check(backbone.config)
+    equivariant = any(name.startswith("z") for name in wanted.names)
     for some in batches(entries, max_blocks):
         with each_alone(model):
             batch = collated(model, some)
-            found = model.encode(batch)
+            found = backbone.encode(batch, features=equivariant)
             made = named_representations(model, found, wanted)
             ordinary = batch["B"] != GLOBAL
             rows = {"block": ordinary, "atom": ordinary.repeat_interleave(batch["block_lengths"])}
