@@ -6,6 +6,7 @@ command sets them from its flags; processes that it starts inherit them, since t
 
 import argparse
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -84,6 +85,19 @@ def use_limits(options: argparse.Namespace) -> None:
         value = getattr(options, name, None)
         if value is not None:
             os.environ[PREFIX + name.upper()] = str(value)
+
+
+def given_limits() -> dict[str, str]:
+    """The limits that differ from the defaults, for a process that was started before they were set."""
+    names = (PREFIX + f.name.upper() for f in fields(Limits))
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def adopt_limits(given: Mapping[str, str]) -> None:
+    """Put those limits in force, and the defaults for all others."""
+    for f in fields(Limits):
+        os.environ.pop(PREFIX + f.name.upper(), None)
+    os.environ.update(given)
 
 
 def beyond(option: str) -> str:

@@ -107,6 +107,47 @@ def items_to_batch(items: Sequence[Item]) -> pa.RecordBatch:
     return pa.record_batch(columns, schema=SCHEMA)
 
 
+def check_batch(batch: pa.RecordBatch) -> None:
+    """Refuse a record batch whose lists run over their values, whose text is none, or whose arrays don't fit together.
+
+    Only lengths and text are looked at, so that opening a file stays cheap.
+
+    Raises:
+        DataError: naming the column.
+    """
+    lengths: dict[str, np.ndarray] = {}
+    for name, field in STORED.items():
+        column = batch.column(name)
+        if field.dtype is None:
+            try:
+                column.validate(full=True)
+            except pa.ArrowException as broken:
+                raise DataError(f"holds damaged text: {broken}", name) from broken
+        if is_scalar(field) or column.null_count == len(column):
+            continue
+        offsets = column.offsets.to_numpy()
+        found = np.diff(offsets)
+        if (found < 0).any() or (len(offsets) and not 0 <= offsets[0] <= offsets[-1] <= len(column.values)):
+            raise DataError("has lists that run over their values", name)
+        if field.level in ("item", "moved") or name == "block_embeddings":
+            continue
+        found = np.where(np.asarray(column.is_valid()), found, -1)
+        known = lengths.setdefault(field.level, found)
+        if ((found != known) & (found >= 0) & (known >= 0)).any():
+            raise DataError(f"has not as many entries as there are {field.level}s", name)
+    _check_blocks(batch.column("block_lengths"), lengths.get("atom"))
+
+
+def _check_blocks(column: pa.ListArray, atoms: np.ndarray | None) -> None:
+    """Refuse blocks that do not share out the atoms [items]."""
+    if atoms is None or column.null_count or not len(column):
+        return
+    ends = np.concatenate([[0], np.cumsum(column.values.to_numpy(), dtype=np.int64)])
+    offsets = column.offsets.to_numpy()
+    if (ends[offsets[1:]] - ends[offsets[:-1]] != atoms).any():
+        raise DataError("do not sum to the numbers of atoms", "block_lengths")
+
+
 class _Column:
     """Fast access to one column: numpy views of its values and, for lists, its offsets."""
 

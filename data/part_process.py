@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from configs.errors import LigareError
+from configs.limits import adopt_limits, given_limits
 from data.index import Row
 from data.parts import make_part
 from data.prepare import PrepareOptions, Task
@@ -29,8 +30,9 @@ SHARE = 0.5  # of the memory allowed; a process that holds more after a part giv
 def order_of(chunk: Iterable[Task], root: Path, folder: Path, key: str, options: PrepareOptions) -> str:
     """A part to make, as text."""
     tasks = [(t.number, t.path, t.rows and [_values(row) for row in t.rows]) for t in chunk]
+    limits = given_limits()  # the process may have been started before they were set
     order = {"tasks": tasks, "root": str(root), "folder": str(folder), "key": key, "options": vars(options)}
-    return json.dumps(order)
+    return json.dumps(order | {"limits": limits})
 
 
 def _values(row: Row) -> list[Any]:
@@ -42,6 +44,7 @@ def obey(order: dict[str, Any], refused: dict[str, str], tell: Callable[[int], A
     chunk = [Task(number, path, rows and tuple(map(_row, rows))) for number, path, rows in order["tasks"]]
     reasons = {int(number): reason for number, reason in refused.items()}
     options = PrepareOptions(**order["options"])
+    adopt_limits(order["limits"])
     return make_part(chunk, Path(order["root"]), Path(order["folder"]), order["key"], options, reasons, tell)
 
 

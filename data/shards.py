@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from configs.errors import DataError
 from configs.files import TEMPORARY_PREFIX, sha256_of, write_json
-from data.arrow_items import SCHEMA, STORED, BatchView, completed, counts_of, items_to_batch
+from data.arrow_items import SCHEMA, STORED, BatchView, check_batch, completed, counts_of, items_to_batch
 from data.item import Item
 from data.shard_files import FORMAT, MANIFEST, REMAKE, SCHEMA_VERSION, check_size, map_arrow, read_manifest, write_arrow
 
@@ -199,6 +199,10 @@ class ShardReader(Sequence[Item]):
         found = completed(map_arrow(self.path / entry["name"]))
         if not found.schema.equals(SCHEMA) or len(found) != entry["items"]:
             raise DataError("does not hold the documented columns and rows", self.path / entry["name"], hint=REMAKE)
+        try:
+            check_batch(found)
+        except DataError as broken:
+            raise DataError(broken.what, self.path / entry["name"], *broken.where, hint=REMAKE) from broken
         return found
 
     def _view(self, file: int) -> BatchView:
