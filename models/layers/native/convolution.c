@@ -100,15 +100,17 @@ static void product(int m, int n, int k, const float *a, int64_t ar, int64_t ak,
                     int64_t cr, int add) {
     for (; k > TERMS; k -= TERMS, a += TERMS * ak, b += TERMS * bk, add = 1)
         product(m, n, TERMS, a, ar, ak, b, bk, c, cr, add);
-    for (int j = 0; j < n;) {
-        int vectors = (n - j) / LANES;
-        vectors = vectors > 4 ? 4 : vectors;
-        for (int i = 0; i < m;) {
-            int rows = m - i < ROWS[vectors] ? m - i : ROWS[vectors];
+    int left = n / LANES, parts = (left + 3) / 4; /* tiles of even sizes: small ones reach less of the peak */
+    for (int j = 0; parts > 0; parts--) {
+        int vectors = (left + parts - 1) / parts;
+        int row_parts = (m + ROWS[vectors] - 1) / ROWS[vectors], few = m / row_parts, more = m - few * row_parts;
+        for (int i = 0, part = 0; part < row_parts; part++) {
+            int rows = few + (part < more);
             TABLE[vectors][rows - 1](k, a + i * ar, ar, ak, b + j, bk, c + i * cr + j, cr, add);
             i += rows;
         }
         j += vectors * LANES;
+        left -= vectors;
     }
 }
 
