@@ -37,7 +37,8 @@ def map_arrow(path: Path) -> pa.RecordBatch:
         with pa.memory_map(str(path)) as source:
             batch = pa.ipc.open_file(source).get_batch(0)
         batch.validate()
-    except (pa.ArrowException, OSError, IndexError) as broken:
+        _ = batch.schema.names  # text, but for damage
+    except (pa.ArrowException, OSError, IndexError, UnicodeDecodeError) as broken:
         raise DataError("is not a readable Arrow file; it is damaged", path, hint=REMAKE) from broken
     return batch
 
