@@ -128,6 +128,8 @@ def check_training(training: Sequence[str], folds: dict[str, Path], devices: boo
     run = parse([*training, *sets_of(next(iter(folds.values()))), "--save_dir", "runs"])
     if run.task.startswith("pretrain"):
         raise ConfigError(f"{run.task!r} has no test scores", "--task", hint=f"tasks: {', '.join(TASK_SCORES)}")
+    if run.label.target_types is not None:
+        raise ConfigError("has no scores over all targets", "--target_types", hint="cross-validate one target a time")
     if not run.report.final_report:
         raise ConfigError("is needed: its scores are collected", "--final_report")
     return run

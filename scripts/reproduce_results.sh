@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The tables of docs/results.md about tasks: trivial predictors, models from scratch, and models from our pretrained
-# checkpoint, on the same splits by group, from the structure data.
+# The tables of docs/results.md about tasks: trivial predictors, the composition model (without geometry), models from
+# scratch, and models from our pretrained checkpoint, on the same splits by group, from the structure data.
 #
 #   INTERFACE_DATA=../shared/data OUT=results scripts/reproduce_results.sh
 #
-# It can be stopped; the same command continues. OUT gets shards, splits, TABLE/baselines, TABLE/scratch,
-# TABLE/pretrained and tables.md. On two CPU cores it takes about an hour as it stands; a GPU may take larger settings.
+# It can be stopped; the same command continues. OUT gets shards, splits, TABLE/baselines, TABLE/composition,
+# TABLE/scratch, TABLE/pretrained and tables.md. On two CPU cores it takes about an hour as it stands; a GPU may take larger settings.
 # For trying it out: EVERY=15 FOLDS=2 SEEDS=1 STEPS=2 BOOTSTRAP=5 OUT=try scripts/reproduce_results.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,12 +14,14 @@ INTERFACE_DATA=${INTERFACE_DATA:-../shared/data}   # has pretrain, ppi_affinity,
 OUT=${OUT:-results}
 CHECKPOINT=${CHECKPOINT:-checkpoints/pretrain_small}
 TABLES=${TABLES:-"ppi_affinity pl_affinity pocket_type pocket_bound masking prot_interface"}
-MODELS=${MODELS-"scratch pretrained"} # empty: stop at the trivial predictors
+MODELS=${MODELS-"composition scratch pretrained"} # empty: stop at the trivial predictors
 SEEDS=${SEEDS:-"1 2 3"}
 FOLDS=${FOLDS:-3}                # of ppi_affinity: each complex is tested once, its group unseen in training
 TEST_FRACTION=${TEST_FRACTION:-0.2} # of the other tasks with labels, whole groups
 PPI_EPOCHS=${PPI_EPOCHS:-3} PL_EPOCHS=${PL_EPOCHS:-2} TYPE_EPOCHS=${TYPE_EPOCHS:-8} BOUND_EPOCHS=${BOUND_EPOCHS:-2}
 MASKING_STEPS=${MASKING_STEPS:-120} PAIR_STEPS=${PAIR_STEPS:-60} # within one epoch
+ENCODING=${ENCODING:-rank_pool}  # of the blocks, for the composition model; tasks with labels only
+COMPOSITION_EPOCHS=${COMPOSITION_EPOCHS:-40}
 CROP=${CROP:-64}                 # blocks of an item
 BUDGET=${BUDGET:-400}            # blocks of a batch
 PAIRS=${PAIRS:-16}               # pairs of a step of prot_interface
@@ -99,12 +101,17 @@ compare() { # table, task, split, epochs, options of train.py for this task
     local start
     for start in "${models[@]}"; do
         log "$table, $start"
-        local given=("${sizes[@]}")
+        local given=("${sizes[@]}") last=()
+        if [[ $start == composition ]]; then
+            [[ ${#baselines[@]} == 0 ]] && continue # no labels to learn
+            given=(--model composition --fragmentation_method PS_300 --block_encoding "$ENCODING" --hidden_dims 128,64)
+            last=(--max_n_vertex_per_gpu None --batch_size 64 --max_epoch "$COMPOSITION_EPOCHS" --patience 12)
+        fi
         [[ $start == pretrained ]] && given=(--pretrain_ckpt "$CHECKPOINT")
         "$PYTHON" scripts/cross_validate.py "$split" --out_path "$place/$start" --seeds "${seeds[@]}" \
             --devices "${devices[@]}" --resample groups --bootstrap "$BOOTSTRAP" -- --task "$task" "${given[@]}" \
             --max_epoch "$epochs" --lr "$LR" --max_n_vertex_per_item "$CROP" --shuffle --grad_clip 1 \
-            --no_progress --no_use_tensorboard --bootstrap 0 "$@" "${steps[@]}"
+            --no_progress --no_use_tensorboard --bootstrap 0 "$@" "${last[@]}" "${steps[@]}"
     done
 }
 

@@ -61,11 +61,25 @@ def test_every_call_is_understood(tmp_path: Path) -> None:
 def test_models_from_scratch_have_the_sizes_of_the_checkpoint(tmp_path: Path) -> None:
     config = read_json(ROOT / "checkpoints" / "pretrain_small" / "config.json")
     for script, *words in calls(tmp_path, TABLES="ppi_affinity"):
-        if script.endswith("cross_validate.py") and "--pretrain_ckpt" not in words:
+        if script.endswith("cross_validate.py") and not {"--pretrain_ckpt", "--model"} & set(words):
             encoder = vars(parse(cross_validate.arguments(words)[1]).encoder)
             assert {name: encoder[name] for name in encoder if name in config} == {
                 name: value for name, value in config.items() if name in encoder
             }
+
+
+def test_the_composition_model_stands_beside_the_others(tmp_path: Path) -> None:
+    """On every task with labels, from the same splits and judged by the same metric, with whole items a step."""
+    found: dict[str, dict[str, list]] = {}
+    for script, *words in calls(tmp_path):
+        if script.endswith("cross_validate.py"):
+            run = parse(cross_validate.arguments(words)[1])
+            found.setdefault(run.model, {})[words[words.index("--out_path") + 1].split("/")[-2]] = [words[0], run]
+    assert set(found["composition"]) == {"ppi_affinity", "pl_affinity", "pocket_type", "pocket_bound"}
+    for table, (split, run) in found["composition"].items():
+        other_split, other = found["geometric"][table]
+        assert (split, run.train.monitor, run.task) == (other_split, other.train.monitor, other.task)
+        assert (run.data.batch_size, run.data.max_n_vertex_per_gpu, run.train.max_epoch) == (64, None, 40)
 
 
 def test_a_small_trial_reads_few_rows_and_makes_few_steps(tmp_path: Path) -> None:
@@ -73,7 +87,7 @@ def test_a_small_trial_reads_few_rows_and_makes_few_steps(tmp_path: Path) -> Non
     rows = (tmp_path / "out" / "shards" / "ppi_affinity.csv").read_text().split()
     assert rows == ["pdb_id", "row2", "row5", "row8"]
     runs = [parse(cross_validate.arguments(words)[1]) for script, *words in made if "cross_validate" in script]
-    assert [run.train.max_steps for run in runs] == [2, 2, 2, 2]
+    assert [run.train.max_steps for run in runs] == [2, 2, 2, 2, 2]
 
 
 def test_an_unknown_table_is_named(tmp_path: Path) -> None:
