@@ -1,5 +1,6 @@
 """Runs a function as several ranks in real processes, within a time limit: a test that hangs fails."""
 
+import faulthandler
 import gc
 import os
 import socket
@@ -56,6 +57,7 @@ def _as_rank(
     with open(f"{log}{rank}", "w", encoding="utf-8") as file:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
+    faulthandler.dump_traceback_later(60)  # where it is when it takes that long
     import torch
 
     torch.set_num_threads(1)
