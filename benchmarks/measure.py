@@ -12,6 +12,7 @@ from torch import nn
 from benchmarks import plain_loading
 from benchmarks.arithmetic import copy_rate, counting, product_rate
 from benchmarks.clock import Clock, seconds_of
+from benchmarks.explanations import run_explain
 from benchmarks.step_profile import profile_step
 from benchmarks.traffic import Traffic
 from benchmarks.work import MAX_BLOCKS, PLAIN, VARIANTS, batch_of, build, items_of, large_interface, published_run
@@ -192,4 +193,5 @@ MEASUREMENTS: dict[str, Callable[..., Result]] = {
     "structures": structures,
     "peak": run_peak,
     "profile": run_profile,
+    "explain": run_explain,
 }

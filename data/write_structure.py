@@ -1,7 +1,8 @@
 """Structure files whose B-factors are the scores of blocks, to be opened and coloured in any viewer."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import gemmi
 import numpy as np
@@ -19,6 +20,8 @@ FORMATS = {".cif": "mmCIF", ".pdb": "PDB"}
 SAME_PLACE = 0.01
 """Å; atoms of an item are found again in their file by where they are."""
 FULL = 100.0
+TRACE = {"CA": 4.3, "P": 8.0}
+"""Atoms that a chain's trace runs through, and the largest step between them, Å."""
 
 
 def b_factors(score: np.ndarray, signed: bool) -> np.ndarray:
@@ -143,3 +146,23 @@ def write_structure(structure: gemmi.Structure, path: Path) -> None:
         raise ConfigError(f"{path.name!r} has no known ending", "--structure_format", hint="cif or pdb")
     text = structure.make_pdb_string() if path.suffix == ".pdb" else structure.make_mmcif_document().as_string()
     atomic_write(path, text)
+
+
+def chain_traces(structure: gemmi.Structure, item: Item) -> list[dict[str, Any]]:
+    """The traces of the chains that take part, cut where residues are missing."""
+    wanted = {} if item.block_chain is None else dict(zip(item.block_chain, item.segment_ids.tolist()))
+    found = []
+    for chain in structure[0]:
+        if chain.name not in wanted:
+            continue
+        points: list[Sequence[float]] = []
+        for residue in chain:
+            atom = next((residue[name][0] for name in TRACE if name in residue and not residue.is_water()), None)
+            reach = 0.0 if atom is None else TRACE.get(atom.name, 0.0)
+            if points and (atom is None or np.linalg.norm(np.subtract(points[-1], atom.pos.tolist())) > reach):
+                found.append({"segment": int(wanted[chain.name]), "points": points})
+                points = []
+            if atom is not None and atom.element.name != "Ca":
+                points = [*points, [round(value, 2) for value in atom.pos.tolist()]]
+        found.append({"segment": int(wanted[chain.name]), "points": points})
+    return [trace for trace in found if len(trace["points"]) > 1]

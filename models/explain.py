@@ -17,7 +17,8 @@ from data.item import Item
 from data.masking import apply_mask
 from data.vocab import ATOM_MASK, GLOBAL, MASK
 from models.backbone import Backbone, Representation, full_precision
-from models.masked_copies import AtomCopies, BlockCopies, CollatedItem
+from models.masked_batch import CollatedItem
+from models.masked_copies import AtomCopies, BlockCopies
 from models.named import Wanted, named_representations, segments_of
 from models.units import scale_of
 
