@@ -27,6 +27,8 @@ COMMANDS: dict[str, Command] = {
     "cross-validate": Command("scripts.cross_validate", "folds and seeds of a task, and their ensembles"),
     "predict": Command("scripts.predict", "what fine-tuned checkpoints say of structures, an index or shards"),
     "embed": Command("scripts.get_embeddings", "vectors of complexes, sides, blocks or atoms, of the same inputs"),
+    "explain": Command("scripts.interact_score", "which blocks matter: tables, scored structures, pages"),
+    "check-explanations": Command("scripts.check_explanations", "whether the blocks that matter are those in contact"),
     "evaluate-pretraining": Command("scripts.evaluate_pretraining", "losses and masked accuracy against baselines"),
     "convert": Command("scripts.convert_checkpoint", "published checkpoints to ours, and back"),
     "plot": Command("scripts.plot_training", "curves of one or several runs"),

@@ -37,6 +37,8 @@ FLAGS = {
     "cross-validate": "--out_path --seeds --devices --bootstrap --resample",
     "predict": f"{USE} --transformed --confidence_threshold",
     "embed": f"{USE} --level --representations --rule --guidance",
+    "explain": f"{USE} --target --method --output --structures --structure_format --pages --max_blocks",
+    "check-explanations": "--input --checkpoint --items --out",
     "evaluate-pretraining": "--valid_set --train_set --checkpoint --draws --seed --out",
     "plot": "--out",
     "quickstart": "--out_path --n_items --n_jobs --max_epoch",
