@@ -18,6 +18,7 @@ from data.inputs import InputItem, InputOptions, Inputs, Source, open_inputs
 from data.item import Item
 from data.item_tables import atom_columns, block_columns
 from data.vocab import GLOBAL, MODALITIES, Vocabulary, load_vocabulary
+from models.backbone import Backbone
 from models.load_any import set_padding
 from models.named import Level, Wanted, backbone_of, level_of, named_representations, segments_of
 
@@ -88,16 +89,17 @@ def batches(entries: Iterable[InputItem], max_blocks: int = MAX_BLOCKS) -> Itera
 def each_alone(model: Any) -> Iterator[None]:
     """Let a model whose padding depends on the whole batch treat each interface as a batch of its own, without
     dropout and gradients."""
-    training, padding = model.training, backbone_of(model).config.padding
+    training, own = model.training, [part for part in model.modules() if isinstance(part, Backbone)]
+    by_batch = any(part.config.padding == "batch" for part in own)
     model.eval()
-    if padding == "batch":
+    if by_batch:
         set_padding(model, "own")
     try:
         with torch.inference_mode():
             yield
     finally:
-        if padding == "batch":
-            set_padding(model, padding)
+        if by_batch:
+            set_padding(model, "batch")
         model.train(training)
 
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from configs.errors import ConfigError
+from configs.errors import CheckpointError, ConfigError
 from configs.schema import nearest
 from data.vocab import GLOBAL
 from models.backbone import Backbone, Representation
@@ -92,8 +92,18 @@ def width_of(name: str, config: EncoderConfig, rule: Rule | None = None) -> int:
 
 
 def backbone_of(model: Any) -> Backbone:
-    """The encoder of a model; of the retrieval model, that of sides."""
-    return model if isinstance(model, Backbone) else model.prot_model
+    """The encoder of a model; of the retrieval model, that of sides. CheckpointError for a model without one."""
+    found = model if isinstance(model, Backbone) else getattr(model, "prot_model", None)
+    if found is None:
+        hint = "only models with an encoder of atoms and blocks have vectors"
+        raise CheckpointError(f"is a {type(model).__name__}, which has no encoder", "model", hint=hint)
+    return found
+
+
+def vocabulary_of(model: Any) -> str | None:
+    """Name of the vocabulary of the block types that a model knows."""
+    config = getattr(model.config, "prot_model", model.config)
+    return config.fragmentation_method
 
 
 def named_representations(model: Any, found: Representation, wanted: Wanted) -> dict[str, Tensor]:

@@ -17,6 +17,8 @@ from data.labels import LabelScale
 from data.shards import write_part
 from data.vocab import load_vocabulary
 from models import create_model, load_published
+from models.composition import CompositionConfig, CompositionModel
+from models.named import backbone_of
 from models.predict import Predictor
 from models.published import save_published
 from scripts.predict import main
@@ -103,14 +105,15 @@ def test_classes_have_probabilities_a_spread_and_a_confidence(shards: str, tmp_p
 def test_the_threshold_of_confidence_is_inclusive_and_leaves_cells_empty() -> None:
     predictor = Predictor([model_of("ClassifierModel")])
     (found,) = predictor(ENTRIES)
-    assert found.confidence is not None
-    threshold = float(np.median(found.confidence))
+    confidence = found.confidence(0)
+    assert confidence is not None
+    threshold = float(np.median(confidence))
     columns = predictor.columns(found, threshold)
-    kept = found.confidence >= threshold
+    kept = confidence >= threshold
     assert kept.sum() == 2
     assert [bool(name) for name in columns["class"]] == kept.tolist()
     assert np.isnan(columns["probability 1"]).tolist() == (~kept).tolist()
-    np.testing.assert_array_equal(columns["confidence"], found.confidence)
+    np.testing.assert_array_equal(columns["confidence"], confidence)
     with pytest.raises(ConfigError, match=r"must be between 0 and 1, got 1\.5"):
         predictor.columns(found, 1.5)
 
@@ -127,7 +130,7 @@ def test_values_are_as_sure_as_the_training_set_knew_their_blocks() -> None:
     silent = Predictor([model_of("RegressionPredictor", 0, KCAL)])
     (found,) = silent(entries)
     assert list(silent.columns(found)) == ["dG (kcal/mol)"]
-    with pytest.raises(ConfigError, match="the confidence of these predictions is not known"):
+    with pytest.raises(ConfigError, match=r"the confidence in dG \(kcal/mol\) is not known"):
         silent.columns(found, 0.5)
 
 
@@ -136,14 +139,14 @@ def test_labels_of_the_input_play_no_part() -> None:
     for kind in ("MultiClassClassifierModel", "ClassifierModel", "AffinityPredictor", "RegressionPredictor"):
         predictor = Predictor([model_of(kind)])
         (with_labels,), (without,) = predictor(labelled), predictor(ENTRIES)
-        np.testing.assert_array_equal(with_labels.values, without.values, err_msg=kind)
+        np.testing.assert_array_equal(with_labels.values[0], without.values[0], err_msg=kind)
 
 
 def test_batch_mates_change_nothing() -> None:
     predictor = Predictor([model_of("RegressionPredictor", padding="batch")])
     (together,) = predictor(ENTRIES)
-    alone = np.concatenate([found.values for found in predictor(ENTRIES, max_blocks=1)])
-    np.testing.assert_allclose(together.values, alone, rtol=1e-5)
+    alone = np.concatenate([found.values[0] for found in predictor(ENTRIES, max_blocks=1)])
+    np.testing.assert_allclose(together.values[0], alone, rtol=1e-5)
 
 
 def test_models_that_do_not_belong_together_are_refused() -> None:
@@ -153,6 +156,28 @@ def test_models_that_do_not_belong_together_are_refused() -> None:
         Predictor([model_of("AffinityPredictor", facts=KCAL), model_of("AffinityPredictor")])
     with pytest.raises(CheckpointError, match="an ensemble has one kind of label"):
         Predictor([model_of("ClassifierModel"), model_of("AffinityPredictor")])
+
+
+def test_a_composition_model_answers_for_targets_of_both_types() -> None:
+    scale = LabelScale(("pK",), data_unit="pK", mean=(6.0,), std=(2.0,)).to_dict()
+    targets = {"pK": {"scale": scale}, "site": {"classes": ["in", "out"]}}
+    options: dict[str, Any] = {"targets": ("pK", "site"), "kinds": ("regression", "classification"), "outputs": (1, 2)}
+    torch.manual_seed(0)
+    config = CompositionConfig(**options, fragmentation_method="PS_300", vocabulary=("GLY", "ALA"))
+    model = CompositionModel(config).eval()
+    model.facts = {"labels": {"names": ["pK", "site"], "targets": targets}}
+    predictor = Predictor([model])
+    entries = [InputItem(item(0, (4, 5, 4, 5))), InputItem(item(1, (4, 5, 9, 9)))]
+    (found,) = predictor(entries)
+    columns = predictor.columns(found)
+    told = ["pK (pK)", "probability site in", "probability site out", "site", "unknown_fraction", "confidence"]
+    assert list(columns) == [*told, "confidence site"]
+    logits = model.infer(collate_items([entry.item for entry in entries])).logits.double().numpy()
+    np.testing.assert_allclose(columns["pK (pK)"], 2 * logits[:, 0] + 6, rtol=1e-6)
+    np.testing.assert_allclose(columns["probability site in"], 1 / (1 + np.exp(logits[:, 2] - logits[:, 1])), rtol=1e-5)
+    assert columns["confidence"].tolist() == [1, 0.5]
+    with pytest.raises(CheckpointError, match="is a CompositionModel, which has no encoder"):
+        backbone_of(model)
 
 
 def test_columns_of_an_index_stay_and_never_hide_a_prediction(tmp_path: Path) -> None:

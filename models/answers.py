@@ -1,0 +1,107 @@
+"""What a fine-tuned model answers for each of its targets: numbers with a unit, or probabilities of classes."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from configs.errors import CheckpointError
+from data.composition_schema import BINARY, REGRESSION
+from data.labels import LabelScale
+from models.affinity_predictor import AffinityPredictor, RegressionPredictor
+from models.classifier_model import ClassifierModel, MultiClassClassifierModel
+from models.composition import CompositionModel
+from models.composition_predict import scalers_of
+from models.units import class_names, class_probabilities, scale_of
+
+VALUES = (AffinityPredictor, RegressionPredictor)
+CLASSES = (ClassifierModel, MultiClassClassifierModel)
+SEEN_BLOCKS = "seen_blocks"
+"""Entry of a checkpoint's facts: block types of the training split (`data.confidence.seen_blocks`)."""
+
+
+class Answer(NamedTuple):
+    """One target.
+
+    Attributes:
+        name: with its unit. classes: names; empty for a number.
+    """
+
+    name: str
+    classes: tuple[str, ...] = ()
+
+
+def answers_of(model: Any, transformed: bool = False) -> tuple[Answer, ...]:
+    """The targets of a model.
+
+    Args:
+        transformed: numbers are in the unit after --label_transform.
+
+    Raises:
+        CheckpointError: a model without targets.
+    """
+    if isinstance(model, CLASSES):
+        return (Answer("class", class_names(model)),)
+    if isinstance(model, VALUES):
+        return tuple(Answer(name) for name in with_unit(scale_or_plain(model), transformed))
+    if isinstance(model, CompositionModel):
+        found = []
+        for name, scaler in scalers_of(model).items():
+            number = isinstance(scaler, LabelScale)
+            found.append(Answer(with_unit(scaler, transformed)[0]) if number else Answer(name, scaler))  # type: ignore[arg-type]
+        return tuple(found) if len(found) > 1 or not found[0].classes else (Answer("class", found[0].classes),)
+    hint = "fine-tune it first; scripts/get_embeddings.py gives vectors"
+    raise CheckpointError(f"is a {type(model).__name__}, which predicts no label", "model", hint=hint)
+
+
+def answer(model: Any, batch: Any, transformed: bool = False) -> list[np.ndarray]:
+    """For each target of `answers_of` [interfaces, 1] numbers, or [interfaces, classes] probabilities; float64."""
+    if isinstance(model, CLASSES):
+        return [as_numbers(class_probabilities(model, batch))]
+    if isinstance(model, CompositionModel):
+        return composition_answers(model, batch, transformed)
+    scale = scale_or_plain(model)
+    outputs = model.infer(batch).pred.reshape(-1, len(scale.names))
+    found = as_numbers(scale.values(outputs) if transformed else scale.inverse(outputs))
+    return [found[:, [number]] for number in range(found.shape[1])]
+
+
+def composition_answers(model: CompositionModel, batch: Any, transformed: bool) -> list[np.ndarray]:
+    logits, scalers, found = model.infer(batch).logits, scalers_of(model), []
+    for (name, columns), kind in zip(model.config.slices().items(), model.config.kinds):
+        own, scaler = logits[:, columns], scalers[name]
+        if kind == REGRESSION:
+            assert isinstance(scaler, LabelScale)
+            found.append(scaler.values(own) if transformed else scaler.inverse(own))
+        else:
+            found.append((torch.cat([torch.zeros_like(own), own], 1) if kind == BINARY else own).softmax(1))
+    return [as_numbers(values) for values in found]
+
+
+def seen_by(model: Any) -> frozenset[int] | None:
+    """Block types of the training split of a model; None where the checkpoint does not tell."""
+    if isinstance(model, CompositionModel):
+        return model.config.seen
+    types: Sequence[int] | None = model.facts.get(SEEN_BLOCKS)
+    return None if types is None else frozenset(types)
+
+
+def as_numbers(values: Tensor) -> np.ndarray:
+    return values.to(torch.float64).cpu().numpy()
+
+
+def with_unit(scale: LabelScale, transformed: bool) -> list[str]:
+    """Names of the targets of a scale, with their unit where it is known."""
+    unit = scale.unit if transformed else scale.data_unit
+    return [f"{name} ({unit})" if unit else name for name in scale.names]
+
+
+def scale_or_plain(model: Any) -> LabelScale:
+    """The scale of a checkpoint's labels; of one that keeps none (a published one), outputs as they are."""
+    if "transform" in (model.facts.get("labels") or {}):
+        return scale_of(model)
+    n = int(model.config.num_targets)
+    names = ("prediction",) if n == 1 else tuple(f"prediction {number}" for number in range(n))
+    return LabelScale(names, mean=(0.0,) * n, std=(1.0,) * n)
