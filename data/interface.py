@@ -15,6 +15,8 @@ from data.vocab import MODALITIES, Vocabulary
 CUTOFF = 8.0  # Å
 BOND, SULFUR_BOND = 1.95, 2.3  # Å, upper bounds of covalent bonds (to sulfur)
 SULFUR = 16
+SAME_PLACE = 0.5  # Å; no two atoms are that close
+MOST_COINCIDING = 3  # atoms of two molecules that are refined into one place, as ions are
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,25 @@ def make_interface(
         closest = float(cKDTree(X2).query(X1)[0].min())
         what = f"no heavy atom of {first.name} is within {cutoff:g} Å of {second.name}"
         raise InterfaceError(f"{what}; the closest are {closest:.1f} Å apart", structure.path)
+    check_apart(sides[0].X, sides[1].X, f"{first.name} and {second.name}", structure.path)
     blocks = join_blocks([sides[0], sides[1]])
     blocks = drop_torsions(blocks, torn_bonds(blocks))
     segments = np.repeat(np.arange(2, dtype=np.uint8), [sides[0].n_blocks, sides[1].n_blocks])
     return check_item(item_of(blocks, segments, id=id, modality=modality, label=label, group=group))
+
+
+def check_apart(X1: np.ndarray, X2: np.ndarray, names: str, path: str) -> None:
+    """Refuse partners that lie on top of each other: a molecule twice, or one placed without regard to the other.
+
+    Raises:
+        InterfaceError: most atoms near the other side of the smaller partner are within 0.5 Å of one of the other's.
+    """
+    small, large = sorted((X1, X2), key=len)
+    if len(small) > MOST_COINCIDING:
+        on_top = int((cKDTree(large).query(small, distance_upper_bound=SAME_PLACE)[0] < SAME_PLACE).sum())
+        if on_top > max(MOST_COINCIDING, len(small) // 2):
+            what = f"{names} lie on top of each other: {on_top} of {len(small)} atoms"
+            raise InterfaceError(what, path, hint="alternatives of one molecule, or a copy of it?")
 
 
 def item_of(blocks: Blocks, segments: np.ndarray, *, id: str, modality: str, label: float, group: str) -> Item:

@@ -232,12 +232,21 @@ class ShardReader(Sequence[Item]):
     @property
     def ids(self) -> list[str]:
         """Id of every item."""
-        return self.count_rows.column("id").to_pylist()
+        return self._text("id")
 
     @property
     def groups(self) -> list[str]:
         """Group of every item ("": none)."""
-        return self.count_rows.column("group").to_pylist()
+        return self._text("group")
+
+    def _text(self, name: str) -> list[str]:
+        column = self.count_rows.column(name)
+        try:
+            column.validate(full=True)
+        except pa.ArrowException as broken:
+            path = self.path / self.manifest["counts"]["name"]
+            raise DataError(f"holds damaged text: {broken}", path, name, hint=REMAKE) from broken
+        return column.to_pylist()
 
     def __getstate__(self) -> dict[str, Any]:  # loader processes map the files themselves
         return {"path": self.path, "columns": self.columns}

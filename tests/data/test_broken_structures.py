@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structure_texts import BACKBONE, LYS, SER, atom, chain_of, dimer, mmcif, residue, write
 
-from configs.errors import LigareError, StructureError
+from configs.errors import InterfaceError, LigareError, StructureError
 from data.item import Item
 from data.prepare import items_of_file
 from data.structure import Structure, read_structure
@@ -307,3 +307,9 @@ def check_items(items: list[Item], known: set[float] | None) -> None:
 
 def _place(line: str) -> tuple[float, ...]:
     return tuple(float(line[i : i + 8]) for i in (30, 38, 46))
+
+
+def test_partners_that_lie_on_top_of_each_other_make_no_interface(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.pdb", [*chain_of("SER", 6, "A", SER), *chain_of("SER", 6, "B", SER, shift=(0.2, 0, 0))])
+    with pytest.raises(InterfaceError, match=r"x\.pdb: chain A and chain B lie on top of each other: 36 of 36 atoms"):
+        items_of_file(path)
