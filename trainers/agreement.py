@@ -41,7 +41,7 @@ def check_weights(model: nn.Module, where: str) -> None:
     ranks = ", ".join(str(rank) for rank, wrong in enumerate(differ.any(1).tolist()) if wrong)
     shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
     what = f"{len(names)} of {len(named)} tensors ({shown})"
-    raise BrokenDown(f"the weights of rank {ranks} are not those of rank 0 {where}: {what}; its state is not stored")
+    raise BrokenDown(f"the weights of rank {ranks} are not those of rank 0 {where}: {what}; only states of earlier epochs are sure")
 
 
 def _digest(tensor: Tensor) -> Tensor:

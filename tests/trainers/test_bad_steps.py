@@ -11,6 +11,7 @@ import torch
 from faults import FaultyModel
 from stand_ins import TinyModel, TinyTrainer, make_loader, make_trainer
 from test_pretrain_trainer import make_item, make_run, noised
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.utils.data import DataLoader
 
 from configs.command import command
@@ -18,7 +19,7 @@ from data.collate import collate_items
 from data.sampler import BatchSampler
 from data.vocab import load_vocabulary
 from models import create_model
-from trainers import TrainConfig, Trainer, create_trainer
+from trainers import TrainConfig, Trainer, create_trainer, launch
 from trainers.bad_steps import out_of_memory
 from trainers.callbacks import Callback
 from trainers.gradient_step import joint_counts
@@ -251,3 +252,12 @@ def limited(step: Any, limit: int) -> Any:
         return step(batch, batch_idx)
 
     return fails
+
+
+@pytest.mark.parametrize("status", [70, 75])
+def test_the_launcher_hands_on_the_status_of_its_ranks(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    def fails(_: Any) -> None:
+        raise ChildFailedError("train.py", {0: ProcessFailure(0, 1, status, "no file")})
+
+    monkeypatch.setattr(launch, "torchrun", fails)
+    assert launch.main([]) == status
