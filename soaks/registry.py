@@ -53,6 +53,7 @@ class Soak(NamedTuple):
 
 SOAKS: dict[str, Soak] = {
     "kill": Soak("soaks.kill", "kill -9 of training at random and hard moments, on one rank and on two"),
+    "fuzz": Soak("soaks.fuzz", "structure, ligand and index files damaged at random, each read in a guarded process"),
 }
 
 

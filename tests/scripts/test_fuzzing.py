@@ -1,4 +1,4 @@
-"""The program that damages files finds what it is made to find, and nothing in the readers; `make soak` runs it long."""
+"""The program that damages files finds what it is made to find, and nothing in the readers; `make soak` runs longer."""
 
 import os
 import time
