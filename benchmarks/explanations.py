@@ -25,7 +25,7 @@ MODELS = {"shipped (hidden 16, 2 layers)": "shipped", "published sizes (hidden 3
 
 def run_explain(clock: Clock, data: str, model: str, blocks: int = 100, repeat: int = 2, **changes: Any) -> Result:
     """Seconds of both ways, and how far their scores are apart."""
-    net = from_pretrained("checkpoints/pretrain_small") if model == "shipped" else build(model, **changes)
+    net: Any = from_pretrained("checkpoints/pretrain_small") if model == "shipped" else build(model, **changes)
     net = net.to(clock.device).eval()
     item = nearest_in_size(data, blocks)
     scores: dict[str, np.ndarray] = {}

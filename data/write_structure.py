@@ -1,6 +1,6 @@
 """Structure files whose B-factors are the scores of blocks, to be opened and coloured in any viewer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,16 +123,14 @@ def _add_blocks(model: gemmi.Model, item: Item, values: np.ndarray, blocks: np.n
             residue.add_atom(atom)
     for (chain, *_), residue in residues.items():
         chains[chain].add_residue(residue)
-    for chain in chains.values():
-        model.add_chain(chain)
+    for added in chains.values():
+        model.add_chain(added)
 
 
 def identity(item: Item, block: int) -> tuple[str, str, int, str]:
     """Chain, residue name, number and insertion code of a block, as far as the item knows them."""
-    known: Mapping[str, object] = {
-        name: getattr(item, f"block_{name}") for name in ("chain", "resname", "resid", "icode")
-    }
-    chain, resname, resid, icode = (None if values is None else values[block] for values in known.values())
+    known = [getattr(item, f"block_{name}") for name in ("chain", "resname", "resid", "icode")]
+    chain, resname, resid, icode = (None if values is None else values[block] for values in known)
     return str(chain or ""), str(resname or ""), block + 1 if resid is None else int(resid), str(icode or "")
 
 
@@ -151,7 +149,7 @@ def write_structure(structure: gemmi.Structure, path: Path) -> None:
 def chain_traces(structure: gemmi.Structure, item: Item) -> list[dict[str, Any]]:
     """The traces of the chains that take part, cut where residues are missing."""
     wanted = {} if item.block_chain is None else dict(zip(item.block_chain, item.segment_ids.tolist()))
-    found = []
+    found: list[dict[str, Any]] = []
     for chain in structure[0]:
         if chain.name not in wanted:
             continue

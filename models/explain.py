@@ -129,7 +129,7 @@ class Explained:
         if pred.ndim == 1:
             return pred
         if not 0 <= (self.output or 0) < pred.shape[1]:
-            raise ConfigError(f"is not below {pred.shape[1]}", "--output", self.output)
+            raise ConfigError(f"is not below {pred.shape[1]}", "--output", str(self.output))
         return pred[:, self.output or 0]
 
     def importance(self, before: Tensor, after: Tensor) -> Importance:

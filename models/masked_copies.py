@@ -255,9 +255,9 @@ class BlockCopies:
         shift = torch.arange(n_copies, device=level.graph.device)[:, None] * self.level.n
         nodes, edges, shifts, buckets = [], [], [], []
         n_nodes = n_edges = 0
-        for first, n, degree, edge in slots.buckets:
+        for first, n, degree, begin in slots.buckets:
             node = torch.arange(first, first + n, device=shift.device).expand(n_copies, -1)
-            slot = torch.arange(edge, edge + n * degree, device=shift.device).expand(n_copies, -1)
+            slot = torch.arange(begin, begin + n * degree, device=shift.device).expand(n_copies, -1)
             nodes.append((node.flatten(), shift.expand(-1, n).flatten()))
             edges.append(slot.flatten())
             shifts.append(shift.expand(-1, n * degree).flatten())
