@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
-SOURCES := benchmarks configs data models trainers scripts tests train.py
+SOURCES := benchmarks configs data models trainers scripts soaks tests train.py
 
-.PHONY: help install quickstart test lint format clean
+.PHONY: help install quickstart test soak lint format clean
 
 help:
 	@echo "make quickstart  install into $(VENV), make the built-in data, pretrain on it, report"
 	@echo "make test        install into $(VENV), lint, check types, run all tests"
+	@echo "make soak        provoke the faults of docs/reliability.md for an hour or two, and write soak.md"
 	@echo "make lint        ruff and mypy only"
 	@echo "make format      let ruff rewrite the sources"
 
@@ -31,6 +32,9 @@ lint: install
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+soak: install
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/soak.py all --out soak.md
 
 format: install
 	$(BIN)/ruff format $(SOURCES)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from configs.errors import DataError, LigareError
 from configs.reading import read_text
 
+SEAL = "sha256_of_the_rest"
 TEMPORARY_PREFIX = ".writing-"
 UMASK = os.umask(0o022)  # the system tells the mask only while setting it; done once, so threads don't see the change
 os.umask(UMASK)
@@ -61,9 +62,21 @@ def atomic_write(path: str | Path, content: bytes | str) -> None:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
-def write_json(path: str | Path, value: Any) -> None:
-    """Write `value` as indented JSON, atomically."""
+def write_json(path: str | Path, value: Any, sealed: bool = False) -> None:
+    """Write `value` as indented JSON, atomically.
+
+    Args:
+        sealed: add the checksum of the rest to a mapping, which `read_json` compares: for what nobody is meant to edit.
+    """
+    if sealed:
+        value = {**value, SEAL: _checksum(value)}
     atomic_write(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def _checksum(value: Mapping[str, Any]) -> str:
+    """sha256 of a mapping as JSON, whatever its order and spaces."""
+    same = json.loads(json.dumps(value))
+    return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()
 
 
 def sha256_of(path: str | Path) -> str:
@@ -76,7 +89,8 @@ def read_json(path: str | Path, error: type[LigareError] = DataError) -> dict[st
     """Read a JSON object from a file of at most --max_json_size bytes.
 
     Raises:
-        LigareError: of type `error`, naming the file: absent, too large, not JSON, or not an object.
+        LigareError: of type `error`, naming the file: absent, too large, not JSON, not an object, or sealed and
+            changed since.
     """
     text = read_text(path, error, "max_json_size")
     try:
@@ -85,4 +99,7 @@ def read_json(path: str | Path, error: type[LigareError] = DataError) -> dict[st
         raise error("is not valid JSON; the file is damaged", path) from broken
     if not isinstance(value, dict):
         raise error("must hold a JSON object", path)
+    seal = value.pop(SEAL, None)
+    if seal is not None and seal != _checksum(value):
+        raise error("does not match its own checksum; the file is damaged, or was edited", path)
     return value

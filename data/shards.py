@@ -84,15 +84,21 @@ class ShardWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.close()
-        else:
+        if kind is not None:
             self._abandon()
+            return
+        try:
+            self.close()
+        except BaseException:  # a full disk, say
+            self._abandon()
+            raise
 
     def _abandon(self) -> None:
         """Remove what was written, and the folder if it was made for it and is empty."""
         for entry in self._files[self._kept :]:
             (self.path / entry["name"]).unlink(missing_ok=True)
+        if len(self._files) > self._kept:
+            (self.path / f"counts-{len(self._files):05d}.arrow").unlink(missing_ok=True)
         if self._made:
             with suppress(OSError):
                 self.path.rmdir()
@@ -146,7 +152,7 @@ class ShardWriter:
             "counts": entry,
             "files": self._files,
         }
-        write_json(self.path / MANIFEST, manifest)
+        write_json(self.path / MANIFEST, manifest, sealed=True)
         for old in set(self.path.glob("counts-*.arrow")) - {self.path / entry["name"]}:
             old.unlink()
 

@@ -75,7 +75,7 @@ def save_pretrained(model: nn.Module, folder: str | Path, extra: Mapping[str, An
     write_json(folder / CONFIG, config)
     checksums = {name: sha256_of(folder / name) for name in (WEIGHTS, CONFIG)}
     card = _write_card(folder, config, {"parameters": sum(p.numel() for p in model.parameters())} | facts)
-    write_json(folder / MANIFEST, {"format": FORMAT, "sha256": checksums, "card": card, "extra": facts})
+    write_json(folder / MANIFEST, {"format": FORMAT, "sha256": checksums, "card": card, "extra": facts}, sealed=True)
 
 
 def _write_card(folder: Path, config: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
@@ -105,7 +105,8 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     for name in (WEIGHTS, CONFIG):
         if not (folder / name).is_file():
             raise CheckpointError("no such file", folder / name)
-        if sha256_of(folder / name) != manifest.get("sha256", {}).get(name):
+        listed = manifest.get("sha256")
+        if sha256_of(folder / name) != (listed.get(name) if isinstance(listed, dict) else None):
             raise CheckpointError("is damaged: its checksum differs from the manifest's", folder / name)
     return manifest
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from configs.command import command
 from configs.errors import ConfigError
+from configs.files import atomic_write
 
 ROOT = Path(__file__).resolve().parent.parent
 MARKER = ".made-by-quickstart"
@@ -86,7 +87,7 @@ def start_afresh(out: Path) -> None:
             raise ConfigError("is not empty and not made by the quickstart; choose another", "--out_path", out)
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
-    marker.write_text("Made by the quickstart, which empties this folder when it is run again.\n")
+    atomic_write(marker, "Made by the quickstart, which empties this folder when it is run again.\n")
 
 
 if __name__ == "__main__":

@@ -54,6 +54,7 @@ class Soak(NamedTuple):
 SOAKS: dict[str, Soak] = {
     "kill": Soak("soaks.kill", "kill -9 of training at random and hard moments, on one rank and on two"),
     "fuzz": Soak("soaks.fuzz", "structure, ligand and index files damaged at random, each read in a guarded process"),
+    "files": Soak("soaks.damage", "every file of states, checkpoints and data sets cut short, or with bytes changed"),
 }
 
 

@@ -113,7 +113,7 @@ def test_a_wrong_flag_is_named(call: Call, name: str) -> None:
 
 def test_every_script_has_a_command() -> None:
     files = {f"scripts.{path.stem}" for path in (ROOT / "scripts").glob("*.py")} | {"train"}
-    internal = {"scripts.__init__", "scripts.main", "scripts.benchmark"}
+    internal = {"scripts.__init__", "scripts.main", "scripts.benchmark", "scripts.soak"}
     assert {entry.module for entry in COMMANDS.values()} >= files - internal
     assert set(FLAGS) <= set(COMMANDS)
 

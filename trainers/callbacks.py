@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from configs.command import in_words as os_error_in_words
-from configs.files import atomic_write
 from trainers.distributed import from_main, is_main, say
+from trainers.folders import write_if_possible
 
 if TYPE_CHECKING:
     from trainers.abs_trainer import Trainer
@@ -77,10 +76,7 @@ class HistoryWriter(Callback):
     def write(self, trainer: "Trainer") -> None:
         """Put all epochs into training_history.json; on a full disk the next epoch's end tries again."""
         path = trainer.save_dir / "training_history.json"
-        try:
-            atomic_write(path, json.dumps(trainer.history, indent=1) + "\n")
-        except OSError as error:
-            say(f"WARNING: {path.name} is not up to date: {os_error_in_words(error)}")
+        write_if_possible(path, json.dumps(trainer.history, indent=1) + "\n")
 
 
 class ConsoleLogger(Callback):

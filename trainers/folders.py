@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from configs.command import in_words
 from configs.errors import CheckpointError
-from configs.files import TEMPORARY_PREFIX, read_json, sha256_of, sync_folder, write_json
+from configs.files import TEMPORARY_PREFIX, atomic_write, read_json, sha256_of, sync_folder, write_json
+from trainers.distributed import say
 
 MANIFEST = "manifest.json"
 
@@ -55,9 +57,8 @@ def remove_folder(folder: Path) -> None:
 def write_manifest(folder: Path) -> None:
     """List size and sha256 of every file of a folder in its manifest."""
     files = sorted(file for file in folder.iterdir() if file.is_file() and file.name != MANIFEST)
-    write_json(
-        folder / MANIFEST, {"files": {f.name: {"bytes": f.stat().st_size, "sha256": sha256_of(f)} for f in files}}
-    )
+    listed = {f.name: {"bytes": f.stat().st_size, "sha256": sha256_of(f)} for f in files}
+    write_json(folder / MANIFEST, {"files": listed}, sealed=True)
 
 
 def verify_manifest(folder: Path) -> None:
@@ -88,8 +89,18 @@ def remove_leftovers(folder: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
+def write_if_possible(path: Path, content: str) -> None:
+    """Write a file that is written again with every epoch; on a full disk say that it is not up to date."""
+    try:
+        atomic_write(path, content)
+    except OSError as error:
+        say(f"WARNING: {path.name} is not up to date: {in_words(error)}")
+
+
 def as_os_error(error: Exception, path: object) -> OSError:
     """What a library says of a full disk, as the system says it."""
     text = str(error)
     found = text.partition("os error ")[2].partition(")")[0]
-    return OSError(int(found) if found.isdigit() else errno.EIO, text, str(path))
+    if not found.isdigit():
+        return OSError(errno.EIO, text, str(path))
+    return OSError(int(found), os.strerror(int(found)), str(path))

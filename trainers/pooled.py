@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from configs.errors import DataError
+from configs.files import atomic_write
 from trainers.scores import (
     Interval,
     binary_metrics,
@@ -64,8 +65,7 @@ class Pooled:
         pred = self.pred.reshape(len(self.pred), -1)
         names = ["pred"] if self.pred.ndim == 1 else [f"pred {name}" for name in self.classes]
         columns |= {name: pred[:, number] for number, name in enumerate(names)}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pd.DataFrame(columns).to_csv(path, index=False)
+        atomic_write(path, pd.DataFrame(columns).to_csv(index=False))
 
 
 def read_cross_validation(path: Path) -> dict[str, Pooled]:

@@ -1,10 +1,11 @@
 """How far a training is, in a file for people and scripts."""
 
+import json
 from typing import TYPE_CHECKING, Any
 
-from configs.files import write_json
 from trainers.callbacks import Callback
 from trainers.distributed import is_main
+from trainers.folders import write_if_possible
 from trainers.report import without_nan
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ class ProgressWriter(Callback):
 
     def on_epoch_end(self, trainer: "Trainer") -> None:
         if is_main():
-            write_json(trainer.save_dir / PROGRESS, without_nan(progress_of(trainer)))
+            write_if_possible(
+                trainer.save_dir / PROGRESS, json.dumps(without_nan(progress_of(trainer)), indent=1) + "\n"
+            )
 
 
 def progress_of(trainer: "Trainer") -> dict[str, Any]:

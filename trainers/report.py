@@ -1,6 +1,7 @@
 """The last word on a run: its best checkpoint on the validation set, and on a test set, with intervals."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from data.dataset import InterfaceDataset
 from data.shards import ShardReader
 from data.splits import group_of
 from models.persistence import from_pretrained
-from trainers.distributed import barrier, is_main, say
+from trainers.distributed import barrier, is_main, on_main, say
 from trainers.evaluation import predict
 from trainers.scores import Interval, bootstrap
 
@@ -58,13 +59,12 @@ def final_report(trainer: "Trainer", loaders: Mapping[str, Any], n: int = 1000, 
         items = max((len(array) for array in predictions.values()), default=0) if ids is None else len(set(ids))
         counts = {"items": items, "groups": None if groups is None else len(set(groups))}
         report["sets"][name] = counts | {"scores": {key: score._asdict() for key, score in scores.items()}}
+        table = trainer.save_dir / f"predictions_{name}.csv"
+        on_main(partial(write_predictions, table, predictions, groups, labels))
         if is_main():
-            write_predictions(trainer.save_dir / f"predictions_{name}.csv", predictions, groups, labels)
             say(in_words(name, items, scores, report["unit"]))
-    if is_main():
-        write_json(trainer.save_dir / REPORT, without_nan(report))
-        say(f"final report in {trainer.save_dir / REPORT}")
-    barrier()
+    on_main(partial(write_json, trainer.save_dir / REPORT, without_nan(report)))
+    say(f"final report in {trainer.save_dir / REPORT}")
     return report
 
 

@@ -111,7 +111,7 @@ def prepare_run_folder(folder: Path, options: dict[str, Any], facts: dict[str, A
     record = {"options": options} | facts | provenance()
     path = folder / "train_config.json"
     if not path.exists():
-        write_json(path, record)
+        write_json(path, record, sealed=True)
     LineLog(folder / "launches.jsonl").append(record | {"changed": list(changes), "environment": environment()})
 
 

@@ -1,6 +1,5 @@
 """Shards give back items bit for bit, are complete or absent, and damage is noticed by file name."""
 
-import json
 import os
 import pickle
 import shutil
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from item_factory import assert_same_item, random_item
 
 from configs.errors import DataError
+from configs.files import read_json, write_json
 from data.arrow_items import TRAINING_COLUMNS
 from data.shards import ShardReader, ShardWriter, copy_items, merge_parts, write_part
 
@@ -217,8 +217,8 @@ def test_large_data_sets_are_checked_when_asked_to(folder, monkeypatch):
 
 
 def edited(folder: Path, **changes) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps(manifest | changes))
+    manifest = folder / "manifest.json"
+    write_json(manifest, read_json(manifest) | changes, sealed=True)
 
 
 @pytest.mark.parametrize(

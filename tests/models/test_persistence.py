@@ -10,6 +10,7 @@ from complexes import SMALL, small_config, some_complexes
 from golden import KEPT, recorded_batch, recorded_model
 
 from configs.errors import CheckpointError, ConfigError
+from configs.files import read_json, write_json
 from configs.schema import from_flat
 from data.vocab import load_vocabulary
 from models import (
@@ -96,7 +97,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 def test_another_format_is_refused(saved: Path) -> None:
     manifest = saved / "manifest.json"
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format": 99}))
+    write_json(manifest, read_json(manifest) | {"format": 99}, sealed=True)
     with pytest.raises(CheckpointError, match="has format 99"):
         from_pretrained(saved)
 
