@@ -122,6 +122,18 @@ def test_frozen_weights_get_no_gradient_and_the_rest_keeps_its_own() -> None:
 
 
 @pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize("number", range(5), ids=["features", "harmonics", "edges", "receivers", "senders"])
+def test_nothing_hides_a_number_that_is_none(number: int) -> None:
+    layer, slots, values = fixed_filters(*PAIR)
+    layer.products = torch.bfloat16
+    values = [value.detach() for value in values]
+    values[number][slots.sender[0] if number == 4 else slots.receiver[0] if number == 3 else 0] = torch.nan
+    if number == 0:
+        values[0][:] = torch.nan
+    assert layer(values[0], slots, *values[1:]).isnan().any()
+
+
+@pytest.mark.usefixtures("compiled")
 def test_inference_gives_the_numbers_of_training() -> None:
     layer, slots, values = fixed_filters(*PAIR)
     layer.products = torch.bfloat16

@@ -71,6 +71,7 @@ typedef struct {
 /* A block of nodes; sizes are for one node unless told otherwise. */
 typedef struct {
     int nodes, degree, wide, even; /* degree rounded up to LANES, and to 2 */
+    const float **rows;            /* [degree] of anything */
     float *x, *coupling;           /* [width in, wide], [couplings, wide] */
     float *filters;                /* [filter width, wide], of the node at hand */
     uint16_t *z;                   /* [dim, CHANNELS, wide] */
@@ -334,7 +335,7 @@ static void transpose(int n, int wide, int columns, const float *const *from, fl
 /* Features of the senders, and couplings; empty slots have couplings of zero and so take no part in anything. */
 static void read_node(const Plan *plan, const Tensors *t, const Block *b, int node, int64_t slot) {
     int64_t wide = b->wide;
-    const float *rows[b->degree];
+    const float **rows = b->rows;
     for (int e = 0; e < b->degree; e++) rows[e] = t->x + t->sender[slot + e] * plan->width_in;
     transpose(b->degree, wide, plan->width_in, rows, b->x + node * plan->width_in * wide);
     for (int f = 0; f < plan->filter_width; f++)
@@ -376,7 +377,7 @@ INLINE void hidden_tile(const int rows, const Plan *plan, const Tensors *t, cons
         UNROLL for (int i = 0; i < rows; i++) {
             UNROLL for (int j = 0; j < 2; j++) {
                 int at = u + j * LANES;
-                __mmask16 on = _mm512_cmp_ps_mask(sum[2 * i + j], _mm512_setzero_ps(), _CMP_GT_OQ);
+                __mmask16 on = _mm512_cmp_ps_mask(sum[2 * i + j], _mm512_setzero_ps(), _CMP_NLE_UQ); /* NaN is on */
                 if (b->active) b->active[((int64_t)node * b->degree + e + i) * (hidden / LANES) + at / LANES] = on;
                 sum[2 * i + j] = _mm512_maskz_mov_ps(on, sum[2 * i + j]);
                 if (t->keep && at < plan->hidden)
@@ -406,7 +407,7 @@ static void hidden_layer(const Plan *plan, const Tensors *t, const Block *b, int
     if (b->even > b->degree) memset(b->h + b->degree * hidden, 0, 2 * hidden);
     pair_edges(b->even, hidden, b->h, b->h_pairs + (int64_t)node * (b->even / 2) * hidden);
     if (!b->h_transposed) return;
-    const float *from[b->degree];
+    const float **from = b->rows;
     for (int e = 0; e < b->degree; e++) from[e] = (const float *)(b->h + e * hidden); /* moved, not computed with */
     transpose(b->degree, b->wide, hidden / 2, from, (float *)b->h_transposed + (int64_t)node * (hidden / 2) * b->wide);
 }
@@ -496,7 +497,7 @@ static void round_row(int n, int padded, const float *from, uint16_t *to) {
     }
 }
 
-/* Fill the packed weights of a plan from [weights, hidden]; `weight` may be null when only gradients are wanted. */
+/* Fill the packed weights of a plan from [weights, hidden]; `transposed` is null when no gradients are wanted. */
 void pack(const Plan *plan, const float *weights) {
     int hidden = plan->padded_hidden;
     uint16_t row[hidden];
@@ -540,6 +541,7 @@ static char *lay_out(const Plan *plan, Block *b, int64_t nodes, int backward, ch
         }
     }
     int64_t rows = nodes * dim, z = rows * CHANNELS;
+    b->rows = take(&next, b->degree, sizeof(float *));
     b->x = take(&next, nodes * plan->width_in * wide, 4);
     b->coupling = take(&next, nodes * plan->n_couplings * wide, 4);
     b->filters = take(&next, plan->filter_width * wide, 4);
