@@ -192,7 +192,7 @@ INLINE void tile(const int rows, const int vectors, int k, const pair *a, int64_
     if (__builtin_constant_p(ar) && ar == 1)
         dot_adjacent(rows, vectors, sum, k, a, ak, b, bk);
     else
-        dot(rows, vectors, sum, k, a, ar, ak, b, bk, 0);
+        dot(rows, vectors, sum, k, a, ar, ak, b, bk, 2 * LANES);
     UNROLL for (int i = 0; i < rows; i++) {
         UNROLL for (int j = 0; j < vectors; j++) {
             float *to = c + i * cr + j * LANES;
@@ -272,7 +272,9 @@ INLINE Split split(int m, int most) {
 INLINE void any_product(int m, int n, int k, const pair *a, int64_t ar, int64_t ak, const pair *b, int64_t bk, float *c,
                         int64_t cr, int add) {
     int j = 0;
-    Split of_two = split(m, 12), of_one = split(m, 20);
+    Split of_four = split(m, 6), of_two = split(m, 12), of_one = split(m, 20);
+    for (; j + 4 * LANES <= n; j += 4 * LANES)
+        IN_ROWS(of_four, CASES6, tile(rows, 4, k, a + i * ar, ar, ak, b + j, bk, c + i * cr + j, cr, add))
     for (; j + 2 * LANES <= n; j += 2 * LANES)
         IN_ROWS(of_two, CASES12, tile(rows, 2, k, a + i * ar, ar, ak, b + j, bk, c + i * cr + j, cr, add))
     if (j < n) IN_ROWS(of_one, CASES20, tile(rows, 1, k, a + i * ar, ar, ak, b + j, bk, c + i * cr + j, cr, add))
