@@ -17,6 +17,8 @@ from data.item import Item
 from data.masking import apply_mask
 from data.vocab import ATOM_MASK, GLOBAL, MASK
 from models.backbone import Backbone, Representation, full_precision
+from models.encoder import Encoded
+from models.graph import Graph
 from models.masked_batch import CollatedItem
 from models.masked_copies import AtomCopies, BlockCopies
 from models.named import Wanted, named_representations, segments_of
@@ -67,17 +69,11 @@ def block_importance(
     what = Explained(model, target, output)
     what.check(item)
     with torch.inference_mode():
-        found, batch = what.encode([item])
-        before = what.vectors(found, batch)
-        if what.output is None and what.predicts:
-            what = Explained(model, target, int(before[0].argmax()) if what.classes else 0)
-            before = what.vectors(found, batch)
-    if method == "mask":
-        with torch.inference_mode():
-            after = torch.cat(list(masked_vectors(what, item, max_blocks)))
-            return what.importance(before, after)
-    scores = gradient_scores(what, item)
-    return Importance(scores, float(before) if what.predicts else None)
+        vectors = masked_vectors(what, item, max_blocks)
+        before = what.chosen(next(vectors))
+        if method == "mask":
+            return what.importance(before, torch.cat(list(vectors)))
+    return Importance(gradient_scores(what, item), float(before) if what.predicts else None)
 
 
 class Explained:
@@ -132,6 +128,13 @@ class Explained:
             raise ConfigError(f"is not below {pred.shape[1]}", "--output", str(self.output))
         return pred[:, self.output or 0]
 
+    def chosen(self, vectors: Tensor) -> Tensor:
+        """What the item itself gives; of a classifier whose class is not named, the class predicted from now on."""
+        if not (self.predicts and self.classes and self.output is None):
+            return vectors
+        self.output = int(vectors[0].argmax())
+        return vectors[:, self.output]
+
     def importance(self, before: Tensor, after: Tensor) -> Importance:
         if self.predicts:
             return Importance((before - after).double().cpu().numpy(), float(before))
@@ -139,9 +142,10 @@ class Explained:
 
 
 def masked_vectors(what: Explained, item: Item, max_blocks: int = MAX_BLOCKS) -> Iterator[Tensor]:
-    """What is explained, of the item with each block masked in turn, some copies at a time."""
+    """What is explained: first of the item, then of it with each block masked in turn, some copies at a time."""
     backbone, at_a_time = what.backbone, max(1, max_blocks // item.n_blocks)
     if backbone.config.bottom_global_message_passing:  # a mask then moves every atom's neighbourhood
+        yield what.vectors(*what.encode([item]))
         for start in range(0, item.n_blocks, at_a_time):
             stop = min(item.n_blocks, start + at_a_time)
             yield what.vectors(*what.encode([masked_copy(item, block) for block in range(start, stop)]))
@@ -151,15 +155,17 @@ def masked_vectors(what: Explained, item: Item, max_blocks: int = MAX_BLOCKS) ->
         shared = AtomCopies(backbone, collated, features=False)
         all_ordinary = int(shared.graph.blocks.special.sum()) == collated.n_blocks - item.n_blocks
         between_blocks = BlockCopies(backbone, shared.graph.blocks) if all_ordinary else None  # else masks change edges
+
+        def vectors(batch: dict[str, Tensor], graph: Graph, atoms: Encoded) -> Tensor:
+            between = None if between_blocks is None else between_blocks.of(graph.blocks)
+            return what.vectors(backbone.from_atoms(batch, graph, atoms, shared.edges, False, between), batch)
+
+        yield vectors(what.to_device(collated.batch()), shared.graph, shared.result)
         for start in range(0, item.n_blocks, at_a_time):
             blocks = collated.ordinary[start : start + at_a_time]
             masked = collated.masked(blocks)
-            atoms = shared.of(blocks, masked)
             batch = what.to_device(masked.batch)
-            graph = backbone.read(batch)
-            between = None if between_blocks is None else between_blocks.of(graph.blocks)
-            found = backbone.from_atoms(batch, graph, atoms, shared.edges, features=False, between_blocks=between)
-            yield what.vectors(found, batch)
+            yield vectors(batch, backbone.read(batch), shared.of(blocks, masked))
 
 
 def masked_copy(item: Item, block: int) -> Item:
