@@ -2,9 +2,11 @@
 
 import csv
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -174,3 +176,12 @@ def test_every_encoding_trains_on_real_interfaces(name: str, real: Path, tmp_pat
     trainer = CompositionTrainer(dataset, block_encoding=name, hidden_dims=[32, 16], max_epochs=2, valid_fraction=0.3)
     assert np.isfinite(trainer.fit().final_metrics["label"]["mae"])
     assert np.isfinite(trainer.predict(dataset)["label"]).all()
+
+
+def test_the_example_of_the_document_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "docs" / "composition.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(example, names)
+    assert set(names["found"]) == {"pK", "site"} and (tmp_path / "composition_model" / "manifest.json").exists()
