@@ -156,8 +156,11 @@ def _one_line(error: Exception) -> str:
 
 def _parents(read: gemmi.Structure) -> dict[str, str]:
     parents: dict[str, set[str]] = {}
-    for modified in read.mod_residues:
-        parents.setdefault(modified.res_id.name, set()).add(modified.parent_comp_id)
+    try:
+        for modified in read.mod_residues:
+            parents.setdefault(modified.res_id.name, set()).add(modified.parent_comp_id)
+    except UnicodeDecodeError:  # names that are no text belong to no residue
+        return {}
     return {name: found.pop() for name, found in parents.items() if len(found) == 1 and name not in found}
 
 
@@ -208,7 +211,10 @@ def _segments(model: gemmi.Model, chain: np.ndarray) -> np.ndarray:
     """[atoms] Chain names of a model whose chains have none: its segments where every atom is in one of several (as
     CHARMM, NAMD and their like write files), else none."""
     residues = [residue for one in model for residue in one]
-    segments = [residue.segment.strip() for residue in residues]
+    try:
+        segments = [residue.segment.strip() for residue in residues]
+    except UnicodeDecodeError:  # damaged, or no names
+        return chain
     if "" in segments or len(set(segments)) < 2:
         return chain
     return np.repeat(np.array(segments).astype("S8"), [len(residue) for residue in residues])

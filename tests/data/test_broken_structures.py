@@ -176,6 +176,15 @@ def test_segments_name_chains_where_no_atom_has_one(tmp_path: Path) -> None:
     assert read(tmp_path, "\n".join(old)).chains() == [""]
 
 
+def test_names_that_are_no_text_do_no_harm(tmp_path: Path) -> None:
+    lines = residue("SER", 1, SER, " ")
+    segments = [line[:72].encode() + b"\xc8\xff  " + line[76:].encode() for line in lines]
+    modres = b"MODRES 1ABC \xc8YZ A    1  \xffER  X"
+    assert read(tmp_path, b"\n".join([modres, *segments])).chains() == [""]
+    with pytest.raises(StructureError, match=r"x\.pdb, line 1: atom .* is no plain text"):
+        read(tmp_path, with_columns(17, "S\xc8R"))
+
+
 def test_a_second_molecule_of_the_same_name_is_refused_and_a_repeated_one_is_dropped(tmp_path: Path) -> None:
     again = chain_of("SER", 3, "A", SER, shift=(0, 12, 0))
     with pytest.raises(StructureError, match=r"x\.pdb, chain A residue 1 SER: is there twice, 12.0 Å apart"):
