@@ -185,7 +185,10 @@ class TaxonomyEncoding(BlockEncoding):
         self.most = options.top_k
         for name, numbers, size in (("classes", taxonomy.classes, len(CLASSES)), ("kinds", taxonomy.kinds, len(KINDS))):
             self.register_buffer(name, torch.from_numpy(numbers), persistent=False)
-            self.add_module(f"{name}_table", nn.Embedding(size, CLASS_WIDTH, padding_idx=PADDING))
+            table = nn.Embedding(size, CLASS_WIDTH, padding_idx=PADDING)
+            with torch.no_grad():
+                table.weight *= CLASS_WIDTH**-0.5
+            self.add_module(f"{name}_table", table)
         self.width = 2 * SEGMENTS * options.top_k * CLASS_WIDTH
 
     def forward(self, counts: BlockCounts) -> Tensor:

@@ -17,7 +17,7 @@ from data.vocab import Vocabulary, load_vocabulary
 from models.block_encoders import ENCODINGS, TaxonomyEncoding
 from models.hub_model import HubModel
 
-SIZE_SCALE = 5.0  # log(1 + atoms) of a segment is about this
+USUAL_SIZE = 4.0  # logarithm of one more than the blocks or atoms of a segment, about
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class CompositionModel(HubModel, nn.Module):
         if self.taxonomy is not None:
             parts.append(self.taxonomy(counts))
         sizes = torch.stack([counts.total("blocks"), counts.total("atoms")], 1).to(parts[0].dtype).log1p()
-        return torch.cat([*parts, sizes.reshape(counts.n_items, -1) / SIZE_SCALE], 1)
+        return torch.cat([*parts, sizes.reshape(counts.n_items, -1) - USUAL_SIZE], 1)
 
     def forward(self, batch: Any = None, **entries: Any) -> CompositionOutput:
         """The model's output for a batch.
