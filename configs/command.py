@@ -1,5 +1,6 @@
 """What every command does when its input can't be used: one line that says what and where, and an exit status."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from configs.errors import BrokenDown, ConfigError, LigareError, Preempted, Stor
 Main = Callable[..., int]
 FAULT, BROKEN_DOWN, PREEMPTED, INTERRUPTED = 2, 70, 75, 130  # exit status; 75 is EX_TEMPFAIL, "try again later"
 UNSTORED = 74  # EX_IOERR: the disk is full, say
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 PLAIN_WORDS: dict[type[OSError], str] = {
     FileExistsError: "is a file; a folder is needed here",
     NotADirectoryError: "can't be made or read: part of this path is a file",
@@ -41,7 +43,7 @@ def command(name: str, interrupted: str = "interrupted") -> Callable[[Main], Mai
             except LigareError as error:
                 return _say(name, str(error), FAULT)
             except OSError as error:
-                return _say(name, in_words(error), FAULT)
+                return _say(name, in_words(error), UNSTORED if error.errno in FULL else FAULT)
             except BrokenDown as reason:
                 return _say(name, str(reason), BROKEN_DOWN)
             except Preempted as told:

@@ -99,7 +99,17 @@ def read_json(path: str | Path, error: type[LigareError] = DataError) -> dict[st
         raise error("is not valid JSON; the file is damaged", path) from broken
     if not isinstance(value, dict):
         raise error("must hold a JSON object", path)
-    seal = value.pop(SEAL, None)
-    if seal is not None and seal != _checksum(value):
+    if _is_broken(value):
         raise error("does not match its own checksum; the file is damaged, or was edited", path)
+    value.pop(SEAL, None)
     return value
+
+
+def _is_broken(value: Mapping[str, Any]) -> bool:
+    """Whether the seal of a mapping, if it has one, is not that of the rest; also when the seal's name is damaged."""
+    last = next(reversed(value), "") if isinstance(value, dict) else ""
+    name = SEAL if SEAL in value else last if isinstance(value.get(last), str) and len(value[last]) == 64 else None
+    if name is None:
+        return False
+    same = value[name] == _checksum({key: entry for key, entry in value.items() if key != name})
+    return not same if name == SEAL else same

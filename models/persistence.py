@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
 from configs.errors import CheckpointError, ConfigError, LigareError
@@ -23,6 +22,7 @@ from models.card import CARD, model_card
 from models.config import Nonlinearity, config_from_dict, estimated_parameters
 from models.hub import local_folder
 from models.weight_files import read_weights
+from models.weights_file import weights_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def save_pretrained(model: nn.Module, folder: str | Path, extra: Mapping[str, An
     facts = dict(extra or {})
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     config = model.config_dict() | adapter_values(model)  # type: ignore[operator]
-    atomic_write(folder / WEIGHTS, safetensors_bytes(state, {"format": "pt", "config": json.dumps(config)}))
+    atomic_write(folder / WEIGHTS, weights_bytes(state, {"format": "pt", "config": json.dumps(config)}))
     write_json(folder / CONFIG, config)
     checksums = {name: sha256_of(folder / name) for name in (WEIGHTS, CONFIG)}
     card = _write_card(folder, config, {"parameters": sum(p.numel() for p in model.parameters())} | facts)

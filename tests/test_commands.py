@@ -223,7 +223,7 @@ def test_a_learned_vocabulary_serves_from_structures_to_evaluation(call: Call, t
     [
         (DataError("is wrong", "file", hint="mend it"), 2, "try: file: is wrong (mend it)"),
         (PermissionError(13, "Permission denied", "/x"), 2, "try: /x: permission denied"),
-        (OSError(28, "No space left on device"), 2, "try: no space left on device"),
+        (OSError(28, "No space left on device"), 74, "try: no space left on device"),
         (KeyboardInterrupt(), 130, "try: run it again"),
     ],
 )

@@ -12,7 +12,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main as torchrun
 
-from configs.command import BROKEN_DOWN, INTERRUPTED, PREEMPTED
+from configs.command import BROKEN_DOWN, INTERRUPTED, PREEMPTED, UNSTORED
 from trainers.preemption import SIGNALS
 
 HANDLED = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"  # torchrun's own, and ours
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return PREEMPTED if told.sigval in SIGNALS else INTERRUPTED
     except ChildFailedError as failed:
         _, first = failed.get_first_failure()
-        if first.exitcode in (BROKEN_DOWN, PREEMPTED):
+        if first.exitcode in (BROKEN_DOWN, PREEMPTED, UNSTORED):
             return first.exitcode
         raise
     return 0

@@ -1,5 +1,6 @@
 """The compiled sums of the convolution are those of torch; without a compiler torch does the work and says so."""
 
+import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -138,6 +139,24 @@ def test_it_is_compiled_once_and_kept(fresh: Path) -> None:
     native.library.cache_clear()
     assert native.library() is not None
     assert made[0].stat().st_mtime_ns == stamp
+
+
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize("damage", ["half", "nothing", "a byte", "no checksum"])
+def test_a_damaged_library_is_made_again_and_never_loaded(fresh: Path, damage: str) -> None:
+    folder = fresh / "ligare"
+    assert native.library() is not None
+    (made,) = folder.glob("*.so")
+    whole = made.read_bytes()
+    changed = {"half": whole[: len(whole) // 2], "nothing": b"", "a byte": whole[:99] + b"?" + whole[100:]}
+    made.unlink()  # the loaded one stays as it is
+    made.write_bytes(changed.get(damage, whole))
+    if damage == "no checksum":
+        made.with_suffix(".sha256").unlink()
+    native.library.cache_clear()
+    assert native.library() is not None
+    assert hashlib.sha256(made.read_bytes()).hexdigest() == made.with_suffix(".sha256").read_text()
+    assert made.read_bytes() == whole
 
 
 @pytest.mark.usefixtures("compiled")

@@ -5,6 +5,7 @@ import pickle
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from complexes import SMALL, small_config, some_complexes
 from golden import KEPT, recorded_batch, recorded_model
@@ -24,6 +25,7 @@ from models import (
     save_pretrained,
 )
 from models.persistence import read_manifest
+from models.weights_file import weights_bytes
 
 
 @pytest.fixture
@@ -93,6 +95,17 @@ def test_a_folder_without_a_manifest_is_no_checkpoint(saved: Path) -> None:
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="nowhere: no such folder"):
         from_pretrained(tmp_path / "nowhere")
+
+
+def test_the_bytes_of_a_weights_file_depend_on_its_content_alone() -> None:
+    """Checksums tell whether two runs came to the same; the library's own order of metadata is a matter of chance."""
+    state = {"b": torch.arange(6.0).reshape(2, 3), "a": torch.ones(1, dtype=torch.float64), "c": torch.zeros(0, 2)}
+    metadata = {name: name * 3 for name in "zyxwvuts"}
+    made = weights_bytes(state, metadata)
+    assert made == weights_bytes(state, dict(reversed(metadata.items())))
+    read = safetensors.torch.load(made)
+    assert read.keys() == state.keys() and all(torch.equal(read[name], state[name]) for name in state)
+    assert made.index(b'"s"') < made.index(b'"t"') < made.index(b'"z"')
 
 
 def test_another_format_is_refused(saved: Path) -> None:

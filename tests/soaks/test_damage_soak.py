@@ -51,6 +51,10 @@ def test_a_sealed_file_tells_when_it_was_changed(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("2.5", "2.6"))
     with pytest.raises(DataError, match=r"facts\.json: does not match its own checksum"):
         read_json(path)
+    write_json(path, facts, sealed=True)
+    path.write_text(path.read_text().replace("sha256_of", "sha257_of"))
+    with pytest.raises(DataError, match="does not match its own checksum"):
+        read_json(path)
     write_json(path, facts)
     path.write_text(path.read_text().replace("2.5", "2.6"))
     assert read_json(path)["b"] == [1, 2.6, None]

@@ -16,7 +16,7 @@ import warnings
 from functools import cache
 from pathlib import Path
 
-from configs.files import atomic_file
+from configs.files import atomic_file, atomic_write, sha256_of
 
 SOURCE = Path(__file__).parent / "convolution.c"
 FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-std=gnu11", "-shared", "-fPIC")
@@ -83,10 +83,21 @@ def _loaded(compiler: list[str], source: Path) -> ctypes.CDLL:
 
 
 def _built(compiler: list[str], source: Path, path: Path) -> ctypes.CDLL:
-    if not path.is_file():
+    checksum = path.with_suffix(".sha256")
+    if not _undamaged(path, checksum):
         with atomic_file(path) as made:  # whole or not at all, also when several processes do this
             _run([*compiler, *FLAGS, "-o", str(made), str(source)])
+            content = sha256_of(made)
+        atomic_write(checksum, content)
     return ctypes.CDLL(str(path))
+
+
+def _undamaged(path: Path, checksum: Path) -> bool:
+    """Whether a library is there and as it was made: one with changed bytes would end the process, not the call."""
+    try:
+        return sha256_of(path) == checksum.read_text("ascii")
+    except (OSError, ValueError):
+        return False
 
 
 def _run(command: list[str]) -> str:
