@@ -40,8 +40,8 @@ def check_weights(model: nn.Module, where: str) -> None:
     names = [name for (name, _), wrong in zip(named, differ.any(0).tolist()) if wrong]
     ranks = ", ".join(str(rank) for rank, wrong in enumerate(differ.any(1).tolist()) if wrong)
     shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
-    what = f"{len(names)} of {len(named)} tensors ({shown})"
-    raise BrokenDown(f"the weights of rank {ranks} are not those of rank 0 {where}: {what}; only states of earlier epochs are sure")
+    what = f"{len(names)} of {len(named)} tensors ({shown}); only states of earlier epochs are sure"
+    raise BrokenDown(f"the weights of rank {ranks} are not those of rank 0 {where}: {what}")
 
 
 def _digest(tensor: Tensor) -> Tensor:
