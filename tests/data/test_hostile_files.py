@@ -3,7 +3,7 @@
 import json
 import os
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -123,11 +123,7 @@ def test_crafted_shards_with_right_checksums_give_a_typed_error_or_arrays_that_f
     assert outcomes == {"read", "refused"}
 
 
-def paths_of_manifests() -> Iterator[str]:
-    yield from ("../secret.arrow", "/etc/passwd", "sub/items.arrow", "..", ".", "")
-
-
-@pytest.mark.parametrize("name", paths_of_manifests())
+@pytest.mark.parametrize("name", ["../secret.arrow", "/etc/passwd", "sub/items.arrow", "..", ".", ""])
 def test_a_manifest_names_no_files_elsewhere(shards: Path, name: str) -> None:
     manifest = read_json(shards / MANIFEST)
     manifest["files"][0]["name"] = name
