@@ -15,7 +15,8 @@ from typing import Any, Literal
 from joblib import Parallel, delayed
 
 from configs.errors import ConfigError, DataError
-from data.supervise import ROOT, Limits, Made, Order, end_processes, make_safely
+from data.line_process import ROOT
+from data.supervise import Limits, Made, Order, end_processes, make_safely
 
 Name = Literal["processes", "dask", "ray"]
 EXTRAS = {"dask": ("distributed", "Dask"), "ray": ("ray", "Ray")}

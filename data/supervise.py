@@ -6,23 +6,17 @@ for the next part.
 """
 
 import json
-import os
-import selectors
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from signal import Signals
 from typing import Any, NamedTuple, NoReturn
 
 from configs.errors import ConfigError, DataError
+from data.line_process import LineProcess, ProcessEnded
 
-ROOT = Path(__file__).resolve().parent.parent
 TRIES = 3
 PATIENCE = 5.0  # seconds for a process that closed its answers to end
 
@@ -66,67 +60,13 @@ class Stopped(Exception):
     """The work was given up."""
 
 
-class _Ended(Exception):
-    """The process is no more."""
-
-
-class _Process:
+class _Process(LineProcess):
     """A process of `data.part_process`."""
 
     def __init__(self, memory: float) -> None:
-        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # there is a process for each core
-        self.memory, self.unwanted, self._read = memory, False, b""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "data.part_process", str(memory)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**threads, **os.environ, "PYTHONPATH": path},
-        )
-        assert self._process.stdout is not None
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._process.stdout, selectors.EVENT_READ)
-
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
-    def send(self, text: str) -> None:
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(text.encode() + b"\n")
-            self._process.stdin.flush()
-        except OSError as broken:
-            raise _Ended from broken
-
-    def receive(self, until: float | None) -> Any:
-        """The next answer; TimeoutError when there is none at the time `until`."""
-        assert self._process.stdout is not None
-        while b"\n" not in self._read:
-            rest = None if until is None else max(0.0, until - time.monotonic())
-            if not self._selector.select(rest):
-                raise TimeoutError
-            more = os.read(self._process.stdout.fileno(), 2**16)
-            if not more:
-                raise _Ended
-            self._read += more
-        line, _, self._read = self._read.partition(b"\n")
-        return json.loads(line)
-
-    def kill(self) -> None:
-        self._process.kill()
-
-    def end(self, patience: float = 0.0) -> str:
-        """Wait for its end, kill it after `patience` seconds; say how it ended."""
-        try:
-            status = self._process.wait(patience)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            status = self._process.wait()
-        self._selector.close()
-        for pipe in (self._process.stdin, self._process.stdout):
-            with suppress(OSError):  # of what was still to be sent
-                pipe.close()  # type: ignore[union-attr]
-        return Signals(-status).name if status < 0 else f"exit status {status}"
+        super().__init__("data.part_process", str(memory), defaults=threads)
+        self.memory, self.unwanted = memory, False
 
 
 _idle: list[_Process] = []
@@ -196,7 +136,7 @@ def make_safely(order: Order, limits: Limits) -> Made:
             except TimeoutError:
                 process.end()
                 refused[file] = f"took longer than {limits.seconds:g} s (--seconds_per_file)"
-            except _Ended:
+            except ProcessEnded:
                 how = process.end(PATIENCE)
                 if process.unwanted:
                     raise Stopped from None
