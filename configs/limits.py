@@ -13,6 +13,7 @@ from typing import Any
 from configs.errors import ConfigError, LigareError
 
 PREFIX = "LIGARE_"
+TITLE = "limits of what is read"
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -66,8 +67,11 @@ def size(text: str) -> int:
 
 
 def add_limit_flags(parser: argparse.ArgumentParser, *names: str) -> None:
-    """Give a command the flags of some limits."""
-    group = parser.add_argument_group("limits", "what an input may claim (also: LIGARE_MAX_ATOMS=... and the like)")
+    """Give a command the flags of some limits; called again, it adds to the same group of the help."""
+    group = next((group for group in parser._action_groups if group.title == TITLE), None)
+    group = group or parser.add_argument_group(
+        TITLE, "what an input may claim (also: LIGARE_MAX_ATOMS=... and the like)"
+    )
     for name, told in _TOLD.items():
         if name not in names:
             continue

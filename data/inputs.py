@@ -16,6 +16,7 @@ import numpy as np
 
 from configs.command import check_processes
 from configs.errors import ConfigError, DataError
+from configs.limits import add_limit_flags, use_limits
 from data.failures import Failure
 from data.index import Row, each_line_of_index, rows_of_index, stem_of, structure_files
 from data.item import Item
@@ -259,10 +260,12 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--keep_additives", action="store_true", help="find interfaces of glycerol, sulfate, ... too")
     group.add_argument("--keep_copies", action="store_true", help="find repeated interfaces, too")
     group.add_argument("--n_jobs", type=int, default=1, help="processes that read structures (default 1; -1: all)")
+    add_limit_flags(parser, "max_file_size", "max_unpacked_size", "max_atoms", "allow_outside_root")
 
 
 def input_options(given: argparse.Namespace) -> InputOptions:
-    """The options of `add_input_arguments`; ConfigError when there is no input, or two."""
+    """The options of `add_input_arguments`, put in force; ConfigError when there is no input, or two."""
+    use_limits(given)
     if (given.data is None) == (given.input is None):
         raise ConfigError("name one input", "--input", hint="a structure file, a folder, an index CSV or shards")
     others = {name: getattr(given, name) for name in InputOptions.__dataclass_fields__ if name != "input"}

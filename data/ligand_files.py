@@ -1,5 +1,6 @@
 """Ligand files: SDF (also a bare molfile) and MOL2, plain or gzip-compressed, to molecules of heavy atoms."""
 
+import logging
 import re
 from pathlib import Path
 
@@ -13,10 +14,12 @@ from data.molecule import BOND_SOURCE, FROM_FILE, ligand_from_atoms, sanitize
 from data.raw_atoms import check_cloud
 from data.structure import plain_text
 
+log = logging.getLogger(__name__)
+
 MOL2_START = "@<TRIPOS>MOLECULE"
 
 
-def ligand_from_file(path: str | Path, index: int = 0) -> Chem.Mol:
+def ligand_from_file(path: str | Path, index: int | None = None) -> Chem.Mol:
     """A molecule of heavy atoms with coordinates (Å) from an SDF or MOL2 file.
 
     Bonds are those of the file. Where they break the rules of valence, they are perceived from the coordinates; the
@@ -24,7 +27,7 @@ def ligand_from_file(path: str | Path, index: int = 0) -> Chem.Mol:
 
     Args:
         path: SDF, MOL or MOL2, plain or gzip-compressed; both are told by content, not by name.
-        index: which molecule of the file.
+        index: which molecule of the file, counted from 0 (default: the first; others are told in a warning).
 
     Raises:
         StructureError: a file that can't be read, no such molecule, an unreadable record, or no 3D coordinates.
@@ -37,6 +40,9 @@ def ligand_from_file(path: str | Path, index: int = 0) -> Chem.Mol:
     else:
         records = [part for part in re.split(r"(?m)^\$\$\$\$.*\n?", text) if part.strip()]
         parse, kind = _parse_sdf, "SDF"
+    if index is None and len(records) > 1:
+        log.warning("%s: holds %d molecules, the first is taken", path, len(records))
+    index = index or 0
     if not 0 <= index < len(records):
         raise StructureError(f"has {len(records)} molecules, number {index} was asked for", path)
     with rdBase.BlockLogs():

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from configs.errors import CheckpointError, ConfigError
+from configs.limits import add_limit_flags, use_limits
 from configs.schema import Padding
 from models.backbone import Backbone
 from models.persistence import CONFIG, MANIFEST, from_pretrained, load_published
@@ -117,10 +118,12 @@ def add_model_arguments(parser: argparse.ArgumentParser, several: bool = False) 
     group.add_argument("--device", default="auto", help="auto (a GPU if there is one), cpu, cuda or cuda:N")
     group.add_argument("--gpus", type=int, nargs="*", help="the same by number; -1: CPU")
     group.add_argument("--padding", choices=PADDINGS, help="in place of the checkpoint's own (docs/model.md)")
+    add_limit_flags(parser, "max_json_size", "max_weights_size", "max_parameters")
 
 
 def model_options(given: argparse.Namespace) -> ModelOptions:
-    """The options of `add_model_arguments`; ConfigError when no model is named."""
+    """The options of `add_model_arguments`, put in force; ConfigError when no model is named."""
+    use_limits(given)
     device = given.device if not given.gpus else device_of_number(given.gpus)
     models = (tuple(given.checkpoint), tuple(given.config), tuple(given.weights))
     return ModelOptions(*models, device=device, padding=given.padding)

@@ -1,6 +1,7 @@
 """Structures, folders, indexes and shards are read alike, lazily, and what fails is told and stops nothing else."""
 
 import os
+from argparse import ArgumentParser
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from structure_texts import LYS, SER, atom, chain_of, dimer, write
 
 from configs.errors import ConfigError, DataError, InterfaceError, LigareError, StructureError
 from data import read_inputs
-from data.inputs import InputItem, InputOptions, Inputs, kind_of, open_inputs
+from data.inputs import InputItem, InputOptions, Inputs, add_input_arguments, input_options, kind_of, open_inputs
 from data.item_tables import atom_columns, block_columns
 from data.prepare import items_of_file
 from data.shards import write_part
@@ -180,6 +181,15 @@ def test_options_of_structures_are_refused_where_rows_say_it(index: Path, struct
         opened(shards, lig_code="ZN")
     with pytest.raises(ConfigError, match="--n_jobs"):
         InputOptions(structure, n_jobs=0)
+
+
+def test_limits_are_flags_of_every_command_with_inputs(structure: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIGARE_MAX_ATOMS", "1G")  # put back after the test
+    parser = ArgumentParser()
+    add_input_arguments(parser)
+    options = input_options(parser.parse_args([str(structure), "--max_atoms", "2"]))
+    with pytest.raises(StructureError, match=r"more than the limit of 2 .*--max_atoms"):
+        list(open_inputs(options))
 
 
 def test_shards_give_their_items_and_other_vocabularies_are_refused(structure: Path, tmp_path: Path) -> None:

@@ -54,6 +54,14 @@ def test_molecule_of_a_file_by_number(sdf):
         ligand_from_file(sdf, 2)
 
 
+def test_further_molecules_of_a_file_are_told(sdf, caplog):
+    first = Chem.MolToSmiles(ligand_from_file(sdf))
+    assert not caplog.messages
+    sdf.write_text(sdf.read_text() + Chem.MolToMolBlock(build_molecule("CCO", 3)) + "$$$$\n")
+    assert Chem.MolToSmiles(ligand_from_file(sdf)) == first
+    assert "holds 2 molecules, the first is taken" in caplog.text
+
+
 MOL2 = """@<TRIPOS>MOLECULE
 x
  3 2
