@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from configs.errors import DataError, StructureError
+from configs.reading import path_inside
 from data.index import ALIASES
 from data.residues import AMINO
 from data.split_sequences import LETTERS, KnownChains
@@ -28,7 +29,7 @@ def chains_of_structures(index: str | Path, root: str | Path, identifiers: Seque
     if column is None:
         raise DataError(f"lacks a column {' or '.join(spellings)}", index, hint=f"its columns: {', '.join(columns)}")
     paths = rows_of_items(index, identifiers, [column])[column].tolist()
-    read = cache(lambda path: chains_of_file(Path(root) / path))
+    read = cache(lambda path: chains_of_file(path_inside(root, path, StructureError)))
     of_chain: dict[tuple[str, str], str] = {}
     for identifier, path in zip(identifiers, paths):
         try:

@@ -32,6 +32,7 @@ from configs.command import command
 from configs.errors import ConfigError, DataError, LigareError, StructureError
 from configs.files import atomic_write
 from configs.options import at_least
+from configs.reading import path_inside
 from data.interface import CUTOFF
 from data.item import Item
 from data.pockets import bound_group, decoy_residues, pocket_item, residues_near, residues_of_chain
@@ -149,7 +150,7 @@ def pockets(contacts: Sequence[Contact], options: argparse.Namespace) -> Iterato
     refused: Counter[str] = Counter()
     for path in tqdm(paths, unit=" files", disable=not sys.stderr.isatty()):
         try:
-            structure = read_structure(options.root / path)
+            structure = read_structure(path_inside(options.root, path, StructureError))
         except StructureError as error:
             refused[str(error)] += len(by_file[path])
             continue

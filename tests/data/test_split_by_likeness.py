@@ -230,6 +230,9 @@ def test_sequences_come_from_structure_files(folder, tmp_path):
     pd.DataFrame({"pdb_id": ids, "pdb_path": "other.pdb"}).to_csv(index, index=False)
     with pytest.raises(StructureError, match=r"index.csv, item 1aaa_0, .*other.pdb: "):
         chains_of_structures(index, tmp_path, ids)
+    pd.DataFrame({"pdb_id": ids, "pdb_path": "../some.pdb"}).to_csv(index, index=False)
+    with pytest.raises(StructureError, match=r"\.\./some.pdb: lies outside the root folder"):
+        chains_of_structures(index, tmp_path, ids)
 
 
 def test_items_with_a_cluster_in_common_are_one_unit():
