@@ -80,6 +80,15 @@ def composition_answers(model: CompositionModel, batch: Any, transformed: bool) 
     return [as_numbers(values) for values in found]
 
 
+def scales_of(model: Any) -> list[LabelScale | None]:
+    """For each target of `answers_of` the scale of its labels; None of classes."""
+    if isinstance(model, CLASSES):
+        return [None]
+    if isinstance(model, CompositionModel):
+        return [scaler if isinstance(scaler, LabelScale) else None for scaler in scalers_of(model).values()]
+    return list(scale_or_plain(model).each())
+
+
 def seen_by(model: Any) -> frozenset[int] | None:
     """Block types of the training split of a model; None where the checkpoint does not tell."""
     if isinstance(model, CompositionModel):

@@ -78,6 +78,17 @@ def save_pretrained(model: nn.Module, folder: str | Path, extra: Mapping[str, An
     write_json(folder / MANIFEST, {"format": FORMAT, "sha256": checksums, "card": card, "extra": facts}, sealed=True)
 
 
+def update_facts(folder: str | Path, facts: Mapping[str, Any]) -> None:
+    """Add facts to those of a stored checkpoint; its weights stay as they are.
+
+    Raises:
+        CheckpointError: the folder holds no complete, undamaged checkpoint.
+    """
+    manifest = read_manifest(folder)
+    manifest["extra"] = {**manifest.get("extra", {}), **facts}
+    write_json(Path(folder) / MANIFEST, manifest, sealed=True)
+
+
 def _write_card(folder: Path, config: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     """Write the card unless somebody edited the one that is there; returns the checksum of the generated text."""
     text = model_card(config, facts)

@@ -1,16 +1,17 @@
 """What fine-tuned models say of interfaces: numbers in the unit of their labels, or classes; one model or several."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from configs.errors import CheckpointError, ConfigError
+from configs.errors import CheckpointError, ConfigError, DataError
 from data.confidence import unknown_fraction
 from data.inputs import InputItem
-from models.answers import Answer, answer, answers_of, seen_by
+from models.answers import Answer, answer, answers_of, scales_of, seen_by
 from models.embed import MAX_BLOCKS, batches, collated, each_alone
+from models.intervals import calibrations_of, check_level, intervals, least_groups, n_groups
 from models.named import vocabulary_of
 
 UNLABELLED = ("label", "targets")
@@ -26,12 +27,14 @@ class Prediction:
         values: for each target [interfaces, 1] numbers, or [interfaces, classes] probabilities: the models' mean.
         spreads: for each target their standard deviation over the models, of the same shape; None of a single model.
         unknown: [interfaces] share of blocks that training did not see; None where checkpoints don't tell.
+        members: for each target [models, interfaces, outputs] what each model says.
     """
 
     entries: list[InputItem]
     values: list[np.ndarray]
     spreads: list[np.ndarray] | None
     unknown: np.ndarray | None
+    members: list[np.ndarray] = field(default_factory=list)
 
     def confidence(self, target: int) -> np.ndarray | None:
         """[interfaces] between 0 and 1: the probability of the likeliest class; of a number, 1 - `unknown`; None where
@@ -71,6 +74,9 @@ class Predictor:
     def __call__(self, entries: Iterable[InputItem], max_blocks: int = MAX_BLOCKS) -> Iterator[Prediction]:
         """Predictions for interfaces, in their order, a batch at a time; batch mates don't change them."""
         for some in batches(entries, max_blocks):
+            for entry in some:
+                if not entry.item.n_blocks:
+                    raise DataError("has no blocks, so nothing can be said of it", entry.name)
             batch = collated(self.models[0], some)
             for name in UNLABELLED:
                 if name in batch:
@@ -81,7 +87,7 @@ class Predictor:
                     said.append(answer(model, batch, self.transformed))
             stacks = [np.stack(values) for values in zip(*said)]  # for each target (models, interfaces, outputs)
             spreads = [values.std(axis=0, ddof=1) for values in stacks] if len(said) > 1 else None
-            yield Prediction(some, [values.mean(axis=0) for values in stacks], spreads, self.unknown(some))
+            yield Prediction(some, [values.mean(axis=0) for values in stacks], spreads, self.unknown(some), stacks)
 
     def unknown(self, entries: Sequence[InputItem]) -> np.ndarray | None:
         """[interfaces] the largest share of blocks that one of the models did not see in training; None: not told."""
@@ -91,20 +97,23 @@ class Predictor:
             return None
         return np.array([max(unknown_fraction(entry.item, types) for types in sets) for entry in entries])
 
-    def columns(self, found: Prediction, threshold: float = 0.0) -> dict[str, Any]:
+    def columns(self, found: Prediction, threshold: float = 0.0, level: float | None = None) -> dict[str, Any]:
         """Columns of a table.
 
-        Of a number TARGET, and `spread TARGET`. Of classes, `probability CLASS`, the likeliest `class` and `spread`, of
-        its probability. Then `unknown_fraction` and `confidence`, where known. With several targets, those of classes
-        have the name of the target in them: `probability TARGET CLASS`, `TARGET`, `spread TARGET`, `confidence TARGET`.
+        Of a number TARGET, and `spread TARGET`; with a level `low` and `high`, of several numbers `low TARGET`, ...
+        Of classes, `probability CLASS`, the likeliest `class` and `spread`, of its probability. Then `unknown_fraction`
+        and `confidence`, where known. With several targets, those of classes have the name of the target in them:
+        `probability TARGET CLASS`, `TARGET`, `spread TARGET`, `confidence TARGET`.
 
         Args:
             threshold: of the confidence; what is less sure than that is left empty.
+            level: share of truths between `low` and `high` (`check_intervals`); None: without them.
 
         Raises:
             ConfigError: a threshold outside of 0 to 1, or one for predictions whose confidence is not known.
         """
         check_threshold(threshold)
+        ends = {} if level is None else self.intervals(found, level)
         columns: dict[str, Any] = {}
         sureness: dict[str, Any] = {} if found.unknown is None else {"unknown_fraction": found.unknown}
         for number, target in enumerate(self.answers):
@@ -116,9 +125,53 @@ class Predictor:
             spread = None if found.spreads is None else found.spreads[number]
             several = bool(target.classes) and len(self.answers) > 1
             columns |= columns_of(target, found.values[number], spread, sure, several)
+            if number in ends:
+                after = f" {target.name}" if len(ends) > 1 else ""
+                columns |= {f"{e}{after}": np.where(sure, v, np.nan) for e, v in zip(("low", "high"), ends[number])}
             if confidence is not None:
                 sureness[f"confidence {target.name}" if several else "confidence"] = confidence
         return columns | sureness
+
+    def check_intervals(self, level: float) -> None:
+        """Make sure that every number can have an interval.
+
+        Raises:
+            ConfigError: a level outside of 0 to 1; only classes are predicted; too few groups were calibrated on.
+            CheckpointError: a model that keeps no calibration.
+        """
+        check_level(level)
+        scales = scales_of(self.models[0])
+        names = [scale.names[0] for scale in scales if scale is not None]
+        if not names:
+            raise ConfigError("is for numbers; of classes every probability is given", "--interval")
+        for number, model in enumerate(self.models, 1):
+            if missing := [name for name in names if name not in calibrations_of(model)]:
+                what = f"model {number} keeps no residuals of held-out items for {', '.join(missing)}"
+                hint = "train.py stores them at the end of a run with --valid_set, cross_validate.py those of its folds"
+                raise CheckpointError(what, "--interval", hint=hint)
+        for name in names:
+            n, least = n_groups([calibrations_of(model)[name] for model in self.models]), least_groups(level)
+            if n < least:
+                hint = f"take at most {n / (n + 1):.2g}, or all checkpoints of a cross-validation"
+                raise ConfigError(
+                    f"{level:g} needs {least} groups of held-out items, there are {n}", "--interval", hint=hint
+                )
+
+    def intervals(self, found: Prediction, level: float) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+        """Number of each target that is a number -> lower and upper ends [interfaces], in the unit of the values."""
+        ends = {}
+        for number, scale in enumerate(scales_of(self.models[0])):
+            if scale is None:
+                continue
+            own = [calibrations_of(model)[scale.names[0]] for model in self.models]
+            said = found.members[number][:, :, 0]
+            if self.transformed:
+                ends[number] = intervals(said, own, level)
+                continue
+            plain = replace(scale, mean=(0.0,), std=(1.0,))
+            both = [plain.inverse(end[:, None])[:, 0] for end in intervals(plain.transformed(said), own, level)]
+            ends[number] = np.minimum(*both), np.maximum(*both)
+        return ends
 
 
 def columns_of(

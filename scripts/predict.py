@@ -9,7 +9,10 @@ in the unit of the labels that the model was trained on (--transformed: in that 
 classifier, the probability of each class and the likeliest. Several checkpoints make an ensemble: its mean, and the
 standard deviation between its members as `spread`. `confidence` is the probability of the likeliest class, or, of
 values, the share of blocks that the training set had, where the checkpoint tells it; --confidence_threshold leaves
-empty what is less sure.
+empty what is less sure. --interval 0.9 adds `low` and `high`, which hold nine of ten truths (docs/confidence.md).
+
+Where the input has labels in the unit of the predictions (or class numbers), OUT.scores.json has the scores, the
+risk-coverage curve and the share of labels inside the intervals; OUT.coverage.png shows the curve.
 
 Rows come in the order of the input. Nothing is cropped, and batch mates do not change a prediction. What gives no
 interface is told in OUT.failures.csv. Exit status: 0 when something was predicted, 2 when nothing was, or the input or
@@ -31,26 +34,34 @@ from data.write_table import format_of, nothing_made, open_table, tell_failures
 from models.embed import MAX_BLOCKS
 from models.load_any import add_model_arguments, load_models, model_options
 from models.predict import Predictor, check_threshold
+from trainers.labelled import Labelled, tell_scores
 
 
 @command("predict")
 def main(argv: Sequence[str] | None = None) -> int:
     options = arguments(argv)
     at_least(options, 1, "max_blocks")
+    at_least(options, 0, "bootstrap")
     check_threshold(options.confidence_threshold)
     format_of(options.out, ".csv")
     given = input_options(options)
     predictor = Predictor(load_models(model_options(options)), options.transformed)
+    if options.interval is not None:
+        predictor.check_intervals(options.interval)
     inputs = open_inputs(given, predictor.vocabulary)
     progress = tqdm(inputs, desc="interfaces", total=inputs.total, disable=not sys.stderr.isatty())
     columns: dict[str, Any] = {}
+    labelled = Labelled(predictor, options.interval, options.bootstrap)
     with open_table(options.out, ".csv") as writer:
         for found in predictor(progress, options.max_blocks):
-            columns = predictor.columns(found, options.confidence_threshold)
+            columns = predictor.columns(found, options.confidence_threshold, options.interval)
+            labelled.add(found)
             writer.write(beside_input(found.entries, columns))
         if not writer.rows:
             raise nothing_made(inputs.failures, given.input)
     print(f"{writer.rows} predictions ({', '.join(columns)}) in {options.out}")
+    if scores := tell_scores(labelled, options.out):
+        print(scores)
     if told := tell_failures(options.out, inputs.failures):
         print(told, file=sys.stderr)
     return 0
@@ -65,6 +76,15 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     group.add_argument("--transformed", action="store_true", help="values after --label_transform, not before it")
     group.add_argument(
         "--confidence_threshold", type=float, default=0.0, help="leave empty what is less sure (0 to 1; default 0)"
+    )
+    group.add_argument(
+        "--interval",
+        type=float,
+        metavar="LEVEL",
+        help="add `low` and `high`, which hold this share of the truths (0.9)",
+    )
+    group.add_argument(
+        "--bootstrap", type=int, default=200, help="resamples behind the intervals of scores (default 200; 0: none)"
     )
     group.add_argument(
         "--max_blocks", type=int, default=MAX_BLOCKS, help=f"blocks computed at a time (default {MAX_BLOCKS})"

@@ -20,8 +20,12 @@ from data.splits import group_of
 from data.vocab import load_vocabulary
 from models.composition import CompositionModel, composition_model
 from models.composition_predict import Scaler, predict_targets, scalers_of
+from models.intervals import CALIBRATION
 from models.load_any import choose_device
 from models.persistence import from_pretrained, save_pretrained
+from trainers.calibration import VALIDATION, calibrate
+from trainers.evaluation import predict
+from trainers.report import groups_of
 from trainers.rng import seed_everything
 from trainers.train_config import TrainConfig
 from trainers.training_result import TrainingResult, training_result
@@ -102,6 +106,11 @@ class CompositionTrainer:
             trainer.train([-1] if self.device.type == "cpu" else [self.device.index or 0])
             self.result = training_result(trainer)
             self.model = trainer.model.eval()  # type: ignore[assignment]
+            if valid_loader is not None:
+                said = predict(trainer, valid_loader)[1]
+                facts, groups = self.model.facts, groups_of(valid_loader, said.get("id"))
+                kept = calibrate(said, groups, facts["labels"], VALIDATION)
+                self.model.facts = {**facts, CALIBRATION: {name: one.to_dict() for name, one in kept.items()}}
         return self.result
 
     def _loader(self, dataset: InterfaceDataset, training: bool) -> CompositionLoader:

@@ -13,7 +13,10 @@ from configs.files import atomic_write, write_json
 from data.dataset import InterfaceDataset
 from data.shards import ShardReader
 from data.splits import group_of
-from models.persistence import from_pretrained
+from models.intervals import CALIBRATION, Calibration
+from models.persistence import from_pretrained, update_facts
+from trainers import sureness
+from trainers.calibration import VALIDATION, calibrate, interval_scores
 from trainers.distributed import barrier, is_main, on_main, say
 from trainers.evaluation import predict
 from trainers.scores import Interval, bootstrap
@@ -51,6 +54,7 @@ def final_report(trainer: "Trainer", loaders: Mapping[str, Any], n: int = 1000, 
         "resamples": n,
         "sets": {},
     }
+    calibrations: dict[str, Calibration] = {}
     for name, loader in loaders.items():
         means, predictions = predict(trainer, loader)
         groups = groups_of(loader, predictions.get("id"))
@@ -60,12 +64,41 @@ def final_report(trainer: "Trainer", loaders: Mapping[str, Any], n: int = 1000, 
         counts = {"items": items, "groups": None if groups is None else len(set(groups))}
         report["sets"][name] = counts | {"scores": {key: score._asdict() for key, score in scores.items()}}
         table = trainer.save_dir / f"predictions_{name}.csv"
-        on_main(partial(write_predictions, table, predictions, groups, labels))
+        unknown = sureness.unknown_by_id(loader, ids, trainer.facts.get("seen_blocks")) if is_main() else None
+        sure = sureness.sureness(predictions, labels, unknown)
+        more = sureness.columns(sure, unknown)
+        on_main(partial(write_predictions, table, predictions, groups, labels, more))
         if is_main():
             say(in_words(name, items, scores, report["unit"]))
+            report["sets"][name]["coverage"] = told = coverage(sure, groups, n, seed, trainer.save_dir, name)
+            for one in told:
+                say(f"  {sureness.in_words(one)}")
+            if calibrations:
+                held = interval_scores(predictions, groups, labels, calibrations, n, seed)
+                report["sets"][name]["intervals"] = held
+        if name == "valid":
+            calibrations = calibrate(predictions, groups, labels, VALIDATION) if is_main() else {}
+            on_main(partial(keep_calibrations, trainer.checkpoints.folder / best.name, calibrations))
     on_main(partial(write_json, trainer.save_dir / REPORT, without_nan(report)))
     say(f"final report in {trainer.save_dir / REPORT}")
     return report
+
+
+def coverage(
+    sure: list[sureness.Sureness], groups: list[str] | None, n: int, seed: int, folder: Path, name: str
+) -> list[dict[str, Any]]:
+    """The risk-coverage curve of each target; draws those that have a shape as coverage_NAME.png."""
+    told = [one for found in sure if (one := found.told(groups, n, seed)) is not None]
+    curves = [one for one in told if len(one["curve"]["risk"]) > 1]
+    if curves:
+        sureness.draw(curves, folder / f"coverage_{name}.png")
+    return told
+
+
+def keep_calibrations(checkpoint: Path, found: Mapping[str, Calibration]) -> None:
+    """Store residuals of held-out items with a checkpoint, for the intervals of its predictions."""
+    if found:
+        update_facts(checkpoint, {CALIBRATION: {name: one.to_dict() for name, one in found.items()}})
 
 
 def load_best(trainer: "Trainer", folder: Path) -> None:
@@ -118,9 +151,13 @@ def with_intervals(
 
 
 def write_predictions(
-    path: Path, predictions: dict[str, np.ndarray], groups: list[str] | None, labels: Mapping[str, Any]
+    path: Path,
+    predictions: dict[str, np.ndarray],
+    groups: list[str] | None,
+    labels: Mapping[str, Any],
+    more: Mapping[str, np.ndarray],
 ) -> None:
-    """A row for each item: id, group, target and prediction, by name of target or class."""
+    """A row for each item: id, group, target and prediction, by name of target or class, and more columns."""
     if not {"id", "pred", "target"} <= set(predictions):
         return
     pred, target = predictions["pred"], predictions["target"]
@@ -132,7 +169,7 @@ def write_predictions(
     pred = pred.reshape(len(pred), -1)
     for number in range(pred.shape[1]):
         columns["pred" if pred.shape[1] == 1 else f"pred {names[number]}"] = pred[:, number]
-    atomic_write(path, pd.DataFrame(columns).sort_values("id", kind="stable").to_csv(index=False))
+    atomic_write(path, pd.DataFrame(columns | dict(more)).sort_values("id", kind="stable").to_csv(index=False))
 
 
 def in_words(name: str, items: int, scores: Mapping[str, Interval], unit: str) -> str:
@@ -148,4 +185,6 @@ def without_nan(value: Any) -> Any:
     """The same with None for what is not a number, as JSON wants it."""
     if isinstance(value, dict):
         return {key: without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [without_nan(entry) for entry in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value

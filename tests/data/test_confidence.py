@@ -29,6 +29,10 @@ def item_of(types: list[int], sizes: list[int]):
         X=np.zeros((n, 3), "f4"),
         A=np.full(n, 8, "u1"),
         atom_positions=None,
+        block_chain=None,
+        block_resid=None,
+        block_icode=None,
+        block_resname=None,
     )
 
 
