@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from configs.machine import processor_name
+
 LIBRARIES = ("ligare", "torch", "e3nn", "torch-geometric", "numpy", "scipy", "pyarrow", "safetensors", "rdkit", "gemmi")
 # Variables that change how numbers are computed, or how ranks talk.
 VARIABLES = ("OMP_", "MKL_", "OPENBLAS_", "CUBLAS_", "CUDA_", "NCCL_", "GLOO_", "TORCH_", "PYTORCH_", "PYTHONHASHSEED")
@@ -44,7 +46,7 @@ def environment() -> dict[str, Any]:
     return {
         "host": platform.node(),
         "system": platform.platform(),
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "devices": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
@@ -55,14 +57,6 @@ def environment() -> dict[str, Any]:
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "variables": {name: value for name, value in sorted(os.environ.items()) if name.startswith(VARIABLES)},
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def _git(*words: str) -> str | None:

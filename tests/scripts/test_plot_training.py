@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.plot_training import curve, main, named, panels, read_history
+from scripts.plot_training import choose, curve, curves, main, named, panels, read_history
 
 
 def write_run(folder: Path, epochs: int = 3) -> Path:
@@ -45,8 +45,8 @@ def test_an_unknown_kind_of_picture_is_refused(tmp_path: Path, capsys: pytest.Ca
     ("content", "message"),
     [
         (None, "is not a run folder: it has no history.jsonl"),
-        ('{"event": "step"}\n', "holds no finished epoch yet"),
-        ("{torn\n", "is not made of JSON lines"),
+        ('{"event": "step"}\n', "holds no step or epoch to draw yet"),
+        ("{torn\n", "holds no step or epoch to draw yet"),
     ],
 )
 def test_faults_are_named(tmp_path: Path, capsys: pytest.CaptureFixture, content: str | None, message: str) -> None:
@@ -54,3 +54,35 @@ def test_faults_are_named(tmp_path: Path, capsys: pytest.CaptureFixture, content
         (tmp_path / "history.jsonl").write_text(content)
     assert main([str(tmp_path), "--out", str(tmp_path / "x.png")]) == 2
     assert message in capsys.readouterr().err and not (tmp_path / "x.png").exists()
+
+
+def test_a_run_before_its_first_epoch_is_drawn_without_the_line_that_a_kill_cut(tmp_path: Path) -> None:
+    step = {"event": "step", "epoch": 0, "step": 5, "lr": 1e-3, "gradient_norm": 2.0, "train": {"loss": 3.0}}
+    (tmp_path / "history.jsonl").write_text(json.dumps(step) + '\n{"event": "ste')
+    assert read_history(tmp_path) == [step]
+    assert main([str(tmp_path), "--out", str(tmp_path / "x.svg")]) == 0
+    assert "gradient norm" in (tmp_path / "x.svg").read_text(encoding="utf-8")
+
+
+def test_names_keep_what_tells_runs_apart(tmp_path: Path) -> None:
+    runs = [tmp_path / fold / "runs" / seed / "version_0" for fold in ("a", "b") for seed in ("1", "2")]
+    assert list(named([*runs, runs[0]])) == ["a/1/version_0", "a/2/version_0", "b/1/version_0", "b/2/version_0"]
+
+
+def test_panels_can_be_chosen(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    run = write_run(tmp_path / "run")
+    names = ["loss", "accuracy/$x"]
+    assert choose(names, None) == ["loss", "learning rate", "gradient norm"]
+    assert choose(names, ["accuracy/$x"]) == ["accuracy/$x"]
+    assert main([str(run), "--only", "torsion", "--out", str(tmp_path / "x.png")]) == 2
+    assert "did you mean 'torsion_loss'?" in capsys.readouterr().err
+    figure = curves({"run": read_history(run)}, ["accuracy/$x$"])
+    assert figure.axes[0].get_title() == r"accuracy/\$x\$"
+
+
+def test_the_best_epoch_has_a_ring(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", epochs=2)
+    records = [record | {"improved": record["epoch"] == 0} for record in read_history(run)]
+    (axes,) = curves({"run": records}, ["torsion_loss"]).axes
+    rings = [line for line in axes.get_lines() if line.get_fillstyle() == "none"]
+    assert [line.get_xdata()[0] for line in rings] == [5]
