@@ -11,6 +11,7 @@ from models.affinity_predictor import AffinityPredictor, RegressionPredictor
 from models.classifier_model import ClassifierModel, MultiClassClassifierModel
 from models.composition import CompositionModel, composition_model
 from models.config import DenoiseBlockEmbeddingConfig, DenoiseConfig, EncoderConfig, config_from_dict
+from models.kernel_model import KernelModel
 from models.load_any import load_checkpoint
 from models.masking_model import MaskedNodeModel
 from models.persistence import (
@@ -31,6 +32,7 @@ MODELS: dict[str, type] = {
     "CompositionModel": CompositionModel,
     "DenoisePretrainModel": DenoisePretrainModel,
     "DenoisePretrainModelWithBlockEmbedding": DenoisePretrainModelWithBlockEmbedding,
+    "KernelModel": KernelModel,
     "MaskedNodeModel": MaskedNodeModel,
     "MultiClassClassifierModel": MultiClassClassifierModel,
     "PredictionModel": PredictionModel,
@@ -80,6 +82,7 @@ __all__ = [
     "DenoisePretrainModel",
     "DenoisePretrainModelWithBlockEmbedding",
     "EncoderConfig",
+    "KernelModel",
     "LoadReport",
     "MaskedNodeModel",
     "MultiClassClassifierModel",

@@ -14,9 +14,10 @@ from models.affinity_predictor import AffinityPredictor, RegressionPredictor
 from models.classifier_model import ClassifierModel, MultiClassClassifierModel
 from models.composition import CompositionModel
 from models.composition_predict import scalers_of
+from models.kernel_model import KernelModel
 from models.units import class_names, class_probabilities, scale_of
 
-VALUES = (AffinityPredictor, RegressionPredictor)
+VALUES = (AffinityPredictor, RegressionPredictor, KernelModel)
 CLASSES = (ClassifierModel, MultiClassClassifierModel)
 SEEN_BLOCKS = "seen_blocks"
 """Entry of a checkpoint's facts: block types of the training split (`data.confidence.seen_blocks`)."""

@@ -5,7 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 CARD = "README.md"
-COMPOSITION = "CompositionModel"
+COMPOSITION, KERNEL = "CompositionModel", "KernelModel"
+KINDS = {
+    COMPOSITION: "A model of composition, without geometry,",
+    KERNEL: "A small regressor on descriptors and frozen representations",
+}
 SIZES = (
     "atom_hidden_size",
     "edge_size",
@@ -16,7 +20,10 @@ SIZES = (
     "padding",
 )
 TRAINING_OPTIONS = ("task", "lr", "batch_size", "max_blocks", "max_epoch", "seed")
+EMBEDDING, OUTPUTS = "output.graph_repr [graphs, hidden size]", {KERNEL: "output.pred [graphs]"}
+MEASURED = {KERNEL: "Of regressors that have not seen the group of an item, which this one, fitted to all items, has."}
 UNKNOWN_LICENCE = "unknown"
+EPOCH_MEANS = "Means over the epoch of this checkpoint."
 NOT_RECORDED = "Not recorded."
 
 
@@ -33,7 +40,7 @@ def model_card(config: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
         "Use": _use(config) + _labels(facts.get("labels") or {}),
         "Data": _data(facts, training),
         "Training": _training(facts, training),
-        "Metrics": _metrics(facts.get("metrics") or {}),
+        "Metrics": _metrics(facts.get("metrics") or {}, MEASURED.get(config["model_type"], EPOCH_MEANS)),
         "Licence": _licence(str(facts.get("license") or UNKNOWN_LICENCE)),
         "Limits": _limits(config, facts),
     }
@@ -51,7 +58,7 @@ def _metadata(facts: Mapping[str, Any]) -> str:
 def _summary(config: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     sizes = table([(name, config[name]) for name in SIZES if name in config], ("configuration", "value"))
     count = f" of {facts['parameters']:,} parameters" if isinstance(facts.get("parameters"), int) else ""
-    kind = "A model of composition, without geometry," if config["model_type"] == COMPOSITION else "A geometric model"
+    kind = KINDS.get(config["model_type"], "A geometric model")
     return f"{kind}{count} of the interface between two molecules, made with `ligare`.\n\n{sizes}"
 
 
@@ -62,7 +69,7 @@ def _use(config: Mapping[str, Any]) -> str:
             "from models import from_pretrained",
             "",
             'model = from_pretrained("this folder, or owner/model")',
-            f"output = model.infer(batch)  # a {config['model_type']}; output.graph_repr [graphs, hidden size]",
+            f"output = model.infer(batch)  # a {config['model_type']}; {OUTPUTS.get(config['model_type'], EMBEDDING)}",
             "```",
         ]
     )
@@ -102,13 +109,13 @@ def _training(facts: Mapping[str, Any], training: Mapping[str, Any]) -> str:
     return "\n\n".join(lines + ([table(rows, ("of the run", "value"))] if rows else []))
 
 
-def _metrics(metrics: Mapping[str, Any]) -> str:
+def _metrics(metrics: Mapping[str, Any], told: str) -> str:
     names = dict.fromkeys(name for part in metrics.values() if part for name in part)
     if not names:
         return NOT_RECORDED
     parts = [part for part in metrics if metrics[part]]
     rows = [(name, *(number(metrics[part].get(name)) for part in parts)) for name in names]
-    return "Means over the epoch of this checkpoint.\n\n" + table(rows, ("metric", *parts))
+    return f"{told}\n\n" + table(rows, ("metric", *parts))
 
 
 def _licence(licence: str) -> str:

@@ -160,6 +160,8 @@ def estimated_parameters(config: Any) -> int:
     inner = getattr(config, "prot_model", None)
     if inner is not None:
         return 2 * estimated_parameters(inner)
+    frozen = getattr(config, "encoder", None)
+    within = 0 if frozen is None else estimated_parameters(frozen)
     numbers = {f.name: value for f in fields(config) if type(value := getattr(config, f.name)) is int}
     hidden, layers = numbers.pop("atom_hidden_size", 0), numbers.pop("n_layers", 0)
     for name in ("block_hidden_size", "k_neighbors"):
@@ -167,7 +169,7 @@ def estimated_parameters(config: Any) -> int:
     depth = max([value for name, value in numbers.items() if "layers" in name], default=1)
     widths = [value for name, value in numbers.items() if "layers" not in name] or [0]
     others = sum(widths) * max(hidden, *widths) * max(depth, 1)
-    return layers * hidden**2 * (30 * hidden if getattr(config, "conv", "") == "full" else 300) + others
+    return layers * hidden**2 * (30 * hidden if getattr(config, "conv", "") == "full" else 300) + others + within
 
 
 def config_to_dict(config: Any, model_type: str) -> dict[str, Any]:

@@ -33,6 +33,7 @@ COMMANDS: dict[str, Command] = {
     "baselines": Command("scripts.baselines", "trivial predictors on the splits of a task", "train"),
     "collect-results": Command("scripts.collect_results", "tables of baselines and cross-validated models", "train"),
     "cross-validate": Command("scripts.cross_validate", "folds and seeds of a task, and their ensembles", "train"),
+    "fit-affinity": Command("scripts.fit_affinity", "a small regressor for few labels, and its scores", "train"),
     "predict": Command("scripts.predict", "what fine-tuned checkpoints say of structures, an index or shards"),
     "embed": Command("scripts.get_embeddings", "vectors of complexes, sides, blocks or atoms, of the same inputs"),
     "explain": Command("scripts.interact_score", "which blocks matter: tables, scored structures, pages"),

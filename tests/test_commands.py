@@ -35,6 +35,7 @@ FLAGS = {
     "vocabulary": "--size --out",
     "train": "--config --task --train_set --save_dir --max_epoch --restart --torsion_noise",
     "cross-validate": "--out_path --seeds --devices --bootstrap --resample",
+    "fit-affinity": "--checkpoint --out --folds --repeats --subset --unit --licence --seed",
     "predict": f"{USE} --transformed --confidence_threshold",
     "embed": f"{USE} --level --representations --rule --guidance",
     "explain": f"{USE} --target --method --output --structures --structure_format --pages --max_blocks",
