@@ -87,10 +87,8 @@ def intervals(values: np.ndarray, calibrations: Sequence[Calibration], level: fl
         return values[0] - half, values[0] + half
     for item in range(values.shape[1]):
         said = values[owner, item]
-        low[item], high[item] = (
-            -_quantile(residuals - said, weights, level),
-            _quantile(residuals + said, weights, level),
-        )
+        ends = -_quantile(residuals - said, weights, level), _quantile(residuals + said, weights, level)
+        low[item], high[item] = min(ends), max(ends)  # of models that are far apart they may cross: nothing is lost
     return low, high
 
 

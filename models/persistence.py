@@ -79,14 +79,16 @@ def save_pretrained(model: nn.Module, folder: str | Path, extra: Mapping[str, An
 
 
 def update_facts(folder: str | Path, facts: Mapping[str, Any]) -> None:
-    """Add facts to those of a stored checkpoint; its weights stay as they are.
+    """Add facts to those of a stored checkpoint; its weights stay as they are, and with known facts all of it.
 
     Raises:
         CheckpointError: the folder holds no complete, undamaged checkpoint.
     """
     manifest = read_manifest(folder)
-    manifest["extra"] = {**manifest.get("extra", {}), **facts}
-    write_json(Path(folder) / MANIFEST, manifest, sealed=True)
+    before = manifest.get("extra", {})
+    manifest["extra"] = {**before, **facts}
+    if manifest["extra"] != before:
+        write_json(Path(folder) / MANIFEST, manifest, sealed=True)
 
 
 def _write_card(folder: Path, config: Mapping[str, Any], facts: Mapping[str, Any]) -> str:

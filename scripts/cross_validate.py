@@ -8,7 +8,8 @@ valid and test is taken as a single fold. The same command continues where it st
 seeds may be added.
 
 OUT_PATH gets results.json (scores of every run, their mean and spread, and those of the ensembles with intervals),
-predictions.csv (a row for each tested item), and the runs themselves.
+predictions.csv (a row for each tested item), coverage.png (what answering only the surest items is worth), and the runs
+themselves, whose best checkpoints keep the errors on their test folds for `predict.py --interval` (docs/confidence.md).
 
 Exit code: 0 when all runs finished, 2 for bad arguments or when a run failed (the others are reported all the same).
 """
@@ -32,6 +33,8 @@ from configs.schema import RunConfig
 from data.shard_files import MANIFEST
 from data.shards import ShardReader
 from data.splits import group_of
+from trainers import sureness
+from trainers.cross_validated import keep_residuals, share_held, sure_of
 from trainers.ensemble import (
     TASK_SCORES,
     Ensemble,
@@ -196,10 +199,28 @@ def report(
         results["ensemble"] = mean_and_sd([score(task, e.mean, e.target, e.names) for e in ensembles])
         pooled = pooled_scores(task, ensembles, options.resample == "groups", options.bootstrap)
         results["pooled"] = {name: interval._asdict() for name, interval in pooled.items()}
+        results["coverage"] = coverage(task, ensembles, results["unit"], options)
+        results["intervals"] = share_held(runs)
+        for ensemble in ensembles:
+            groups = dict(zip(ensemble.ids, ensemble.groups))
+            for run in runs:
+                if run.fold == ensemble.fold:
+                    keep_residuals(run, groups)
         table = pd.concat([ensemble.table(runs[0].scale) for ensemble in ensembles])
         atomic_write(options.out_path / "predictions.csv", table.to_csv(index=False))
     write_json(options.out_path / "results.json", without_nan(results))
     print(table_of(results))
+
+
+def coverage(task: str, ensembles: Sequence[Ensemble], unit: str, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """What answering only the surest items of all folds is worth; draws coverage.png."""
+    sure = sure_of(task, ensembles, unit)
+    groups = [group for one in ensembles for group in one.groups] if options.resample == "groups" else None
+    told = None if sure is None else sure.told(groups, options.bootstrap, 0)
+    if told is None:
+        return []
+    sureness.draw([told], options.out_path / "coverage.png")
+    return [told]
 
 
 def described(run: RunResult, out: Path) -> dict[str, Any]:
@@ -233,7 +254,14 @@ def table_of(results: dict[str, Any]) -> str:
         cells = [spread(results.get(kind, {}).get(name)) for kind in ("single", "ensemble")]
         lines.append(f"| {name} | {cells[0]} | {cells[1]} | {interval(results.get('pooled', {}).get(name))} |")
     note = f"mean ± standard deviation; 95 % intervals of {results['resamples']} resamples of {results['resampled']}"
-    return "\n".join([*lines, "", note])
+    lines = [*lines, "", note]
+    lines += [f"surest first, {sureness.in_words(curve)}" for curve in results.get("coverage", [])]
+    for target, levels in results.get("intervals", {}).items():
+        held = ", ".join(
+            f"{level}: {one['held_by_group']:.3f} (width {one['width']:.3g})" for level, one in levels.items()
+        )
+        lines.append(f"share of the test items of {target} inside their intervals, mean over groups, by level: {held}")
+    return "\n".join(lines)
 
 
 def spread(value: dict[str, float] | None) -> str:

@@ -64,8 +64,8 @@ def interval_scores(
     n: int,
     seed: int,
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Target -> level -> `held`: share of the items of another set inside their intervals, with the bootstrap interval
-    over groups; `width`: of the intervals (infinite with too few groups); `unit`."""
+    """Target -> level -> `share_held` of the items of another set, mean `width` of their intervals (infinite with too
+    few groups), and `unit`."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for name, (column, unit) in numbers_of(predictions, labels).items():
         pred, target = column_of(predictions, column)
@@ -76,14 +76,20 @@ def interval_scores(
         for level in LEVELS:
             low, high = intervals(pred[known][None], [calibrations[name]], level)
             inside = (low <= target[known]) & (target[known] <= high)
-            held = share_held(inside, own, n, seed)._asdict()
+            held = {key: share._asdict() for key, share in share_held(inside, own, n, seed).items()}
             width = float(np.mean(high - low))
-            found.setdefault(name, {})[f"{level:g}"] = {"held": held, "width": width, "unit": unit}
+            found.setdefault(name, {})[f"{level:g}"] = held | {"width": width, "unit": unit}
     return found
 
 
-def share_held(inside: np.ndarray, groups: Sequence[str] | np.ndarray | None, n: int, seed: int) -> Interval:
-    """The share of items inside their intervals, with a bootstrap interval over groups."""
-    return bootstrap(lambda held: {"held": float(held.mean())}, inside.astype(float), groups=groups, n=n, seed=seed)[
-        "held"
-    ]
+def share_held(inside: np.ndarray, groups: Sequence[str] | np.ndarray | None, n: int, seed: int) -> dict[str, Interval]:
+    """`held`, the share of items inside their intervals, and `held_by_group`, the mean of the shares of groups, which
+    is what intervals promise; with bootstrap intervals over groups."""
+    inside = np.asarray(inside, float)
+    names = np.arange(len(inside)) if groups is None else np.asarray(list(groups), object).astype(str)
+    _, group, sizes = np.unique(names, return_inverse=True, return_counts=True)
+
+    def shares(held: np.ndarray, weight: np.ndarray) -> dict[str, float]:
+        return {"held": float(held.mean()), "held_by_group": float(np.average(held, weights=weight))}
+
+    return bootstrap(shares, inside, 1 / sizes[group], groups=groups, n=n, seed=seed)

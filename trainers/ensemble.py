@@ -136,9 +136,9 @@ def join_seeds(runs: Sequence[RunResult], groups: Mapping[str, str]) -> Ensemble
     tables = [run.predictions for run in runs if run.predictions is not None]
     first = tables[0]
     for run, table in zip(runs, tables):
-        if set(table.index) != set(first.index) or list(table.columns) != list(first.columns):
+        if set(table.index) != set(first.index) or said_of(table) != said_of(first):
             raise DataError(f"predicts other items than {runs[0].folder}", run.folder, hint="delete it to run it again")
-    given, said = ([name for name in first.columns if name.partition(" ")[0] == kind] for kind in ("target", "pred"))
+    given, said = said_of(first)
     wide = max((given, said), key=len)
     ids = first.index.tolist()
     return Ensemble(
@@ -150,6 +150,12 @@ def join_seeds(runs: Sequence[RunResult], groups: Mapping[str, str]) -> Ensemble
         target=first[given].to_numpy(float),
         pred=np.stack([table.loc[ids, said].to_numpy(float) for table in tables]),
     )
+
+
+def said_of(table: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Names of the columns with targets, and of those with predictions."""
+    given, said = ([name for name in table.columns if name.partition(" ")[0] == kind] for kind in ("target", "pred"))
+    return given, said
 
 
 def score(task: str, pred: np.ndarray, target: np.ndarray, names: Sequence[str]) -> dict[str, float]:

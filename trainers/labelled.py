@@ -85,8 +85,9 @@ class Labelled:
         if not self._parts["low"]:
             return {}
         low, high = np.concatenate(self._parts["low"]), np.concatenate(self._parts["high"])
-        held = share_held((low <= target) & (target <= high), self._groups, self.resamples, 0)
-        return {"interval": {"level": self.level, "held": held._asdict(), "width": float(np.mean(high - low))}}
+        shares = share_held((low <= target) & (target <= high), self._groups, self.resamples, 0)
+        held = {name: share._asdict() for name, share in shares.items()}
+        return {"interval": {"level": self.level, **held, "width": float(np.mean(high - low))}}
 
 
 def tell_scores(labelled: Labelled, out: Path) -> str:
@@ -104,9 +105,8 @@ def tell_scores(labelled: Labelled, out: Path) -> str:
     lines += [sureness.in_words(curve) for curve in told["coverage"]]
     if "interval" in told:
         one = told["interval"]
-        lines.append(
-            f"{one['level']:g} intervals hold {sureness.span(one['held'])} of them, mean width {one['width']:.3g}"
-        )
+        held = f"{sureness.span(one['held'])} of them, {sureness.span(one['held_by_group'])} in the mean over groups"
+        lines.append(f"{one['level']:g} intervals hold {held}, mean width {one['width']:.3g}")
     if curves := [curve for curve in told["coverage"] if len(curve["curve"]["risk"]) > 1]:
         sureness.draw(curves, picture)
     return "\n".join(lines)

@@ -55,7 +55,7 @@ def test_models_of_cross_validation_pool_their_groups_and_keep_their_own_predict
     low, high = intervals(np.array([[0.0], [100.0]]), folds, 6 / 7)
     assert (low[0], high[0]) == (-3, 130)  # of 0 -+ (1, 2, 3) and 100 -+ (10, 20, 30), six are needed of six
     low, high = intervals(np.array([[0.0], [100.0]]), folds, 3 / 7)
-    assert (low[0], high[0]) == (70, 3)  # the third from above, the third from below: far apart, they cross
+    assert (low[0], high[0]) == (3, 70)  # the third smallest upper, the third largest lower end
     again = [*folds, calibration([1.0, 2.0, 3.0], list("abc"))]
     assert n_groups(again) == 6
 

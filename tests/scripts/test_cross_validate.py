@@ -12,6 +12,7 @@ import torch
 from data.item import Item
 from data.shards import ShardReader, ShardWriter
 from data.vocab import load_vocabulary
+from models.persistence import from_pretrained
 from scripts import cross_validate, split_data
 from trainers.processes import Job
 
@@ -65,6 +66,19 @@ def test_two_folds_with_two_seeds(folds: Path, tmp_path: Path, capsys: pytest.Ca
     )
     split = pd.read_csv(folds / "split.csv").set_index("id")
     assert (split.loc[table["id"], "part"].to_numpy() == table["fold"].to_numpy()).all()
+
+    (curve,) = results["coverage"]
+    assert (curve["items"], curve["confidence"]) == (16, "agreement of the ensemble's members")
+    assert curve["scores"]["risk"]["value"] == pytest.approx((table["ensemble"] - table["target"]).abs().mean())
+    assert (tmp_path / "cv" / "coverage.png").stat().st_size > 0
+    for run in results["runs"]:  # every model keeps its errors on the items that it had not seen
+        facts = from_pretrained(tmp_path / "cv" / run["folder"] / "checkpoint" / "best").facts
+        kept = facts["calibration"]["label"]
+        own = table[table["fold"] == run["fold"]]
+        assert kept["source"] == "held-out fold"
+        errors = (own[f"seed_{run['seed']}"] - own["target"]).abs()
+        assert sorted(kept["residuals"]) == pytest.approx(sorted(errors), rel=1e-5)
+        assert len(set(kept["groups"])) == own["group"].nunique()
 
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "cv" / "runs").rglob("*")}
     assert cross_validate.main([*command, *training]) == 0  # nothing is left to do

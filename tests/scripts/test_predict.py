@@ -1,5 +1,6 @@
 """Predictions on disk: of ours and published checkpoints, in their unit, of ensembles, for any input."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from configs.errors import CheckpointError, ConfigError
+from configs.errors import CheckpointError, ConfigError, DataError
 from data.collate import collate_items
 from data.inputs import InputItem, InputOptions, open_inputs
 from data.item import Item
@@ -132,6 +133,80 @@ def test_values_are_as_sure_as_the_training_set_knew_their_blocks() -> None:
     assert list(silent.columns(found)) == ["dG (kcal/mol)"]
     with pytest.raises(ConfigError, match=r"the confidence in dG \(kcal/mol\) is not known"):
         silent.columns(found, 0.5)
+
+
+def calibrated(residuals: list[float], groups: str, **labels: Any) -> dict[str, Any]:
+    scale = KCAL["labels"] | labels
+    kept = {"residuals": residuals, "groups": list(groups), "source": "held-out fold"}
+    return {"labels": scale, "seen_blocks": [4, 5, 6, 7], "calibration": {"dG": kept}}
+
+
+def test_intervals_are_those_of_all_models_and_empty_where_it_is_not_sure() -> None:
+    facts = [calibrated([1.0, 2.0, 3.0], "abc"), calibrated([0.5, 1.5, 2.5], "def")]
+    predictor = Predictor([model_of("RegressionPredictor", seed, one) for seed, one in enumerate(facts)])
+    predictor.check_intervals(0.8)
+    (found,) = predictor([InputItem(item(0)), InputItem(item(1, (4, 5, 9, 9)))])
+    columns = predictor.columns(found, 0.6, 0.8)
+    assert list(columns) == [
+        *("dG (kcal/mol)", "spread dG (kcal/mol)", "low", "high", "unknown_fraction", "confidence")
+    ]
+    first, second = found.members[0][:, 0, 0]
+    ups = sorted([first + 1, first + 2, first + 3, second + 0.5, second + 1.5, second + 2.5])
+    downs = sorted([first - 1, first - 2, first - 3, second - 0.5, second - 1.5, second - 2.5])
+    assert columns["high"][0] == pytest.approx(ups[5])  # 0.8 of weights of 1/7 needs six
+    assert columns["low"][0] == pytest.approx(downs[0])
+    assert np.isnan([columns["low"][1], columns["high"][1]]).all()
+    with pytest.raises(ConfigError, match=r"0.9 needs 9 groups of held-out items, there are 6"):
+        predictor.check_intervals(0.9)
+
+
+def test_intervals_of_transformed_labels_return_to_the_unit_of_the_data() -> None:
+    """Residuals are in pK; low stays below high, though dG falls where pK rises."""
+    facts = calibrated([0.5], "a", transform="log10", unit="log10(nM)", data_unit="nM", mean=[2.0], std=[1.0])
+    predictor = Predictor([model_of("RegressionPredictor", 0, facts)])
+    (found,) = predictor(ENTRIES)
+    columns = predictor.columns(found, 0, 0.5)
+    np.testing.assert_allclose(columns["high"], columns["dG (nM)"] * 10**0.5, rtol=1e-5)
+    np.testing.assert_allclose(columns["low"], columns["dG (nM)"] / 10**0.5, rtol=1e-5)
+    falling = calibrated([0.5], "a", transform="pK_from_dG", unit="pK", data_unit="kcal/mol", mean=[6.0], std=[1.0])
+    predictor = Predictor([model_of("RegressionPredictor", 0, falling)])
+    (found,) = predictor(ENTRIES)
+    columns = predictor.columns(found, 0, 0.5)
+    assert (columns["low"] < columns["dG (kcal/mol)"]).all() and (columns["dG (kcal/mol)"] < columns["high"]).all()
+
+
+def test_intervals_that_cannot_be_made_are_refused() -> None:
+    with pytest.raises(CheckpointError, match="model 1 keeps no residuals of held-out items for dG"):
+        Predictor([model_of("RegressionPredictor", 0, KCAL)]).check_intervals(0.9)
+    with pytest.raises(ConfigError, match="is for numbers"):
+        Predictor([model_of("ClassifierModel")]).check_intervals(0.9)
+    with pytest.raises(ConfigError, match="must be above 0 and below 1"):
+        Predictor([model_of("RegressionPredictor", 0, KCAL)]).check_intervals(90)
+
+
+def test_nothing_is_said_of_an_empty_interface() -> None:
+    empty = InputItem(item(0, ()))
+    with pytest.raises(DataError, match="has no blocks, so nothing can be said of it"):
+        next(Predictor([model_of("RegressionPredictor")])([empty]))
+
+
+def test_labels_of_the_input_are_compared_with_the_predictions(tmp_path: Path) -> None:
+    labels = (0.0, 1.0, float("nan"), 1.0, 0.0)
+    items = [item(number).with_(label=value) for number, value in enumerate(labels)]
+    shards = str(write_part(tmp_path / "shards", items, load_vocabulary().fingerprint))
+    folder = saved(tmp_path / "model", model_of("ClassifierModel", facts={"labels": {"classes": ["off", "on"]}}))
+    run(shards, "--checkpoint", folder, "--out", tmp_path / "found.csv")
+    told = json.loads((tmp_path / "found.scores.json").read_text())
+    table = pd.read_csv(tmp_path / "found.csv").drop(2)
+    right = table["class"] == ["off", "on", "on", "off"]
+    assert (told["items"], told["scores"]["accuracy"]["value"]) == (4, right.mean())
+    (curve,) = told["coverage"]
+    assert curve["scores"]["risk"]["value"] == pytest.approx(1 - right.mean())
+    np.testing.assert_allclose(curve["curve"]["threshold"], sorted(table["confidence"])[::-1], rtol=1e-6)
+    assert (tmp_path / "found.coverage.png").stat().st_size > 0
+    unlabelled = str(write_part(tmp_path / "bare", ITEMS, load_vocabulary().fingerprint))
+    run(unlabelled, "--checkpoint", folder, "--out", tmp_path / "found.csv")
+    assert not (tmp_path / "found.scores.json").exists() and not (tmp_path / "found.coverage.png").exists()
 
 
 def test_labels_of_the_input_play_no_part() -> None:

@@ -163,6 +163,37 @@ def test_the_final_report_measures_the_best_checkpoint(in_pK: Any) -> None:
     assert best["valid"]["rmse"] == min(epoch["valid"]["rmse"] for epoch in in_pK.history)
 
 
+def test_the_report_tells_how_sure_predictions_are_and_makes_intervals(in_pK: Any, data: Path, tmp_path: Path) -> None:
+    report = json.loads((in_pK.save_dir / "final_report.json").read_text())
+    (curve,) = report["sets"]["test"]["coverage"]
+    stored = pd.read_csv(in_pK.save_dir / "predictions_test.csv")
+    error = (stored["pred"] - stored["target"]).abs()
+    assert (curve["target"], curve["unit"], curve["items"]) == ("label", "pK", len(stored))
+    assert curve["scores"]["risk"]["value"] == pytest.approx(error.mean(), rel=1e-5)
+    assert (stored["confidence"] == 1 - stored["unknown_fraction"]).all()
+    best = in_pK.save_dir / "checkpoint" / "best"
+    model = from_pretrained(best)
+    blocks = {int(b) for item in ShardReader(data / "values" / "train") for b in item.B}
+    assert set(model.facts["seen_blocks"]) == {b for b in blocks if b > 3}
+    kept = model.facts["calibration"]["label"]
+    assert kept["source"] == "validation set"
+    assert sorted(kept["residuals"]) == pytest.approx(sorted(error), rel=1e-5)
+    held = report["sets"]["test"]["intervals"]["label"]["0.8"]  # the same items, here: too many are held
+    assert held["held"]["value"] >= 0.8 or held["width"] is None
+    n = len(set(kept["groups"]))
+    words = [data / "values" / "valid", "--checkpoint", best, "--gpus", "-1", "--out", tmp_path / "found.csv"]
+    level = n / (n + 1) - 0.01
+    assert predict.main([*map(str, words), "--interval", str(level)]) == 0
+    found = pd.read_csv(tmp_path / "found.csv")
+    half = max(kept["residuals"]) * kcal_per_pK(298.15)
+    np.testing.assert_allclose(found["high"] - found["label (kcal/mol)"], half, rtol=1e-4)
+    np.testing.assert_allclose(found["label (kcal/mol)"] - found["low"], half, rtol=1e-4)
+    told = json.loads((tmp_path / "found.scores.json").read_text())
+    assert told["items"] == len(found)
+    assert told["interval"]["held"]["value"] == 1
+    assert told["scores"]["mae"]["value"] == pytest.approx(error.mean() * kcal_per_pK(298.15), rel=1e-4)
+
+
 def test_the_report_resamples_whole_groups(data: Path, tmp_path: Path) -> None:
     """Two groups of three equal items each: an interval of items would be narrower than that of their groups."""
     items = [make_item(seed // 3, id=f"{seed}_x", group=f"family{seed // 3}") for seed in range(6)]

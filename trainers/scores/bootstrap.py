@@ -41,7 +41,7 @@ def bootstrap(
     whole = metric_fn(*arrays)
     rng = np.random.default_rng(seed)
     drawn: dict[str, list[float]] = {name: [] for name in whole}
-    for _ in range(n if units else 0):
+    for _ in range(n if len(units) > 1 else 0):  # of a single one every resample is the same
         chosen = np.concatenate([units[i] for i in rng.integers(len(units), size=len(units))])
         for name, value in metric_fn(*(array[chosen] for array in arrays)).items():
             if name in drawn and value == value:

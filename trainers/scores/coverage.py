@@ -51,7 +51,7 @@ def coverage_scores(confidence: np.ndarray, loss: np.ndarray) -> Scores:
         return dict.fromkeys(("area", "risk", "best", "gain", "risk_at_80"), NAN)
     curve = risks(confidence, loss)
     area, whole, best = curve.mean(), loss.mean(), risks(-loss, loss).mean()
-    gain = (whole - area) / (whole - best) if np.ptp(loss) > 0 else NAN
+    gain = round((whole - area) / (whole - best), 12) + 0.0 if np.ptp(loss) > 0 else NAN
     fifths = curve[max(int(np.ceil(0.8 * len(loss) - 1e-9)), 1) - 1]
     return {
         "area": float(area),
