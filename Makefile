@@ -5,11 +5,13 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 SOURCES := benchmarks configs data models trainers scripts soaks tests train.py
 
-.PHONY: help install quickstart test soak lint format clean
+.PHONY: help install quickstart app tutorials test soak lint format clean
 
 help:
 	@echo "make quickstart  install into $(VENV), make the built-in data, pretrain on it, report"
 	@echo "make test        install into $(VENV), lint, check types, run all tests"
+	@echo "make app         the local web page: make app ARGS='--predictor CHECKPOINT --atlas ATLAS'"
+	@echo "make tutorials   run the notebooks of docs/tutorials"
 	@echo "make soak        provoke the faults of docs/reliability.md for an hour or two, and write soak.md"
 	@echo "make lint        ruff and mypy only"
 	@echo "make format      let ruff rewrite the sources"
@@ -24,6 +26,12 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 quickstart: install
 	$(BIN)/python scripts/quickstart.py
+
+app: install
+	$(BIN)/python scripts/app.py $(ARGS)
+
+tutorials: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_tutorials.py
 
 lint: install
 	$(BIN)/ruff check $(SOURCES)

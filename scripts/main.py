@@ -37,6 +37,7 @@ COMMANDS: dict[str, Command] = {
     "predict": Command("scripts.predict", "what fine-tuned checkpoints say of structures, an index or shards"),
     "embed": Command("scripts.get_embeddings", "vectors of complexes, sides, blocks or atoms, of the same inputs"),
     "explain": Command("scripts.interact_score", "which blocks matter: tables, scored structures, pages"),
+    "app": Command("scripts.app", "a local web page: drop a structure, see neighbours, predictions, scores in 3D"),
     "check-explanations": Command(
         "scripts.check_explanations", "whether the blocks that matter are those in contact", "develop"
     ),

@@ -1,0 +1,6 @@
+"""Names of what the page makes of an upload, known to the server and to the process that does the work."""
+
+OUT = "results"
+"""Folder in that of the upload; a file of the user can't be in its way."""
+TABLE, STRUCTURE, VIEW = "scores.csv", "scored.cif", "view.html"
+RESULTS = (TABLE, STRUCTURE, VIEW)
