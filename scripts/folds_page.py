@@ -36,7 +36,7 @@ def folds_context(folder: Path) -> dict[str, Any]:
     shares = {"fold": "fold", "seed": "seed", "epoch": "epoch"}
     return run_context(first) | {
         "title": folder.resolve().name,
-        "subtitle": f"cross-validation of {first.task}, {len(folders)} runs; {folder.resolve()}",
+        "subtitle": f"cross-validation of {first.task}, {len(folders)} runs; {folder}",
         "state": "finished" if results and not results.get("failed") else "stopped",
         "tiles": list(tiles(results, shown)),
         "scores": list(scores(results)),

@@ -90,7 +90,8 @@ def panels(histories: Histories) -> list[str]:
         for records in histories.values()
         for record in records
         for part in ("train", "valid")
-        for name in record.get(part, {})
+        for name, value in record.get(part, {}).items()
+        if isinstance(value, (int, float)) and value == value
     }
     shown = [name for name in found if not name.endswith("_base") and name != MAJORITY]
     return sorted(shown, key=lambda name: (name != "loss", not name.endswith("loss"), name))

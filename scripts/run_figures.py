@@ -120,6 +120,7 @@ def group_bars(groups: pd.DataFrame, whole: float, what: str) -> Figure:
         labels = [f"{short(row.group) or '(no name)'} ({row.items})" for row in groups.itertuples()]
         axes.barh(range(len(groups)), groups["error"], color=BLUE, height=0.7)
         axes.set_yticks(range(len(groups)), labels, fontsize=8)
+        axes.margins(y=0.5 / len(groups))
         axes.invert_yaxis()
         axes.axvline(whole, color=RED, linewidth=1.2, label="all items")
         axes.set_xlabel(what)

@@ -83,7 +83,7 @@ def subtitle(record: RunRecord) -> str:
     parts = [record.task or "unknown task", str(record.config.get("model") or "")]
     size = record.config.get("parameters")
     parts.append(f"{size:,} parameters" if isinstance(size, int) else "")
-    return ", ".join(part for part in parts if part) + f"; {record.folder.resolve()}"
+    return ", ".join(part for part in parts if part) + f"; {record.folder}"
 
 
 def tiles(record: RunRecord) -> Iterator[tuple[str, str]]:
@@ -183,7 +183,7 @@ def described(found: Predicted, title: str) -> dict[str, Any]:
         "worst_numbers": ["error"] if found.classes else ["value", "predicted", "error"],
         "coverage": picture_of(kept),
         "no_coverage": "These predictions carry no confidence." if found.confidence is None else "All are as sure.",
-        "sure": found.sure,
+        "sure": f"{found.sure}; it is worth {number(found.gain)} (1: it orders items by their error, 0: nothing)",
     }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from configs.errors import DataError
+from trainers.scores.coverage import coverage_scores, risk_coverage
 
 PRED, ENSEMBLE = "pred", "ensemble"
 
@@ -73,21 +74,21 @@ class Predicted:
         )
         return found.sort_values(["error", "items", "group"], ascending=[False, False, True], ignore_index=True)
 
+    @property
+    def gain(self) -> float:
+        """What the confidence is worth: 1 when it orders items by their loss, 0 when it tells nothing."""
+        return float("nan") if self.confidence is None else coverage_scores(self.confidence, self.lost)["gain"]
+
     def coverage(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         """Share of items kept, and mean of `lost` over them, when the surest are kept, and when the best would be.
 
-        Items that are equally sure stay together. None without confidences, or when all are the same.
+        None without confidences, or when all are the same.
         """
-        if self.confidence is None or len(self.ids) < 2:
+        if self.confidence is None or len(self.ids) < 2 or np.ptp(self.confidence) == 0:
             return None
-        order = np.argsort(-self.confidence, kind="stable")
-        sure = self.confidence[order]
-        ends = np.flatnonzero(np.append(sure[1:] != sure[:-1], True)) + 1
-        if len(ends) < 2:
-            return None
-        kept = np.cumsum(self.lost[order])[ends - 1] / ends
-        best = np.cumsum(np.sort(self.lost))[ends - 1] / ends
-        return ends / len(order), kept, best
+        share, risk, _ = risk_coverage(self.confidence, self.lost)
+        kept = np.rint(share * len(self.ids)).astype(int)
+        return share, risk, np.cumsum(np.sort(self.lost))[kept - 1] / kept
 
 
 def read_predicted(path: Path, labels: Mapping[str, Any], unit: str = "") -> list[Predicted]:
