@@ -5,6 +5,7 @@ import re
 import shlex
 from pathlib import Path
 
+import gemmi
 import pytest
 import torch
 
@@ -63,8 +64,8 @@ def test_scripts_exist_and_take_the_options(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_console_commands_make_targets_files_and_links_exist() -> None:
-    commands = {words[1] for words in command_lines() if words[0] == "ligare"}
-    commands |= set(re.findall(r"`ligare ([a-z-]+)", README))
+    commands = {words[1] for words in command_lines() if words[0] == "ligare"} - {"--help", "--version"}
+    commands |= set(re.findall(r"`ligare ([a-z][a-z-]+)", README))
     assert {"process", "split", "train"} <= commands <= set(COMMANDS)
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
     assert {words[1] for words in command_lines() if words[0] == "make"} <= targets
@@ -83,6 +84,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert make_synthetic.main(made) == 0
     (folder / "made" / "structures").rename(folder / "my_structures")
     (folder / "my_structures" / "index.csv").unlink()
+    (folder / "checkpoints").symlink_to(ROOT / "checkpoints")
+    pair = next(
+        path for path in sorted((folder / "my_structures").iterdir()) if len(gemmi.read_structure(str(path))[0]) == 2
+    )
+    gemmi.read_structure(str(pair)).make_mmcif_document().write_file(str(folder / "1abc.cif"))
     return folder
 
 
@@ -96,12 +102,21 @@ def test_own_structures_in_three_commands_and_an_embedding(folder: Path, monkeyp
     for file, *arguments in commands:
         name = names[Path(file).stem]
         assert main([name, *arguments, *(SHORT if name == "train" else [])]) == 0
-    code = blocks(text, "python")[0]
+    assert (folder / "embeddings.parquet").is_file()
+
+
+def test_a_structure_is_embedded_and_explained(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = section("Use a model: embed, predict, explain, search")
+    monkeypatch.chdir(folder)
+    for words in (
+        shlex.split(line, comments=True) for line in blocks(text, "bash")[0].replace("\\\n", " ").splitlines()
+    ):
+        if words[1] != "predict":  # needs fine-tuned models
+            assert main([*words[1:], "--device", "cpu"]) == 0
+    assert (folder / "scores.csv").is_file() and list((folder / "pages").glob("*.html"))
     found: dict = {}
-    exec(code, found)
-    output = found["output"]
-    assert output.graph_repr.shape == (1, 8)
-    assert output.unit_repr.shape[0] > output.block_repr.shape[0] > 2
+    exec(blocks(text, "python")[0], found)
+    assert len(found["frame"]) == 1
 
 
 def test_the_example_of_a_new_task_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
