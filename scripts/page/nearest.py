@@ -58,4 +58,4 @@ class Neighbours:
 
 def described(name: str, cosine: float, known: dict[str, str]) -> dict[str, str]:
     """One neighbour as the page shows it."""
-    return {"id": name, "cosine": f"{cosine:.4f}", **{one: known[one] for one in SHOWN if known.get(one)}}
+    return {"id": name, "cosine": f"{cosine:.5f}", **{one: known[one] for one in SHOWN if known.get(one)}}

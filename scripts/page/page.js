@@ -135,7 +135,7 @@ function show(result) {
   byId("title").textContent = result.name;
   byId("facts").textContent = `${result.kind ? result.kind + ", " : ""}${result.blocks} residues or fragments and ${result.atoms} atoms at the interface`;
   table(byId("predictions"), [], result.predictions.map(one => [one.name, one.value]), [1]);
-  byId("no-prediction").textContent = result.predictions.length ? "" : "No predictor was given (--predictor CHECKPOINT).";
+  byId("no-prediction").textContent = result.predictions.length ? about.interval : "No predictor was given (--predictor CHECKPOINT).";
   const columns = result.neighbours.length ? Object.keys(Object.assign({}, ...result.neighbours)) : [];
   table(byId("neighbours"), columns, result.neighbours.map(one => columns.map(name => one[name] ?? "")), [1]);
   byId("no-neighbours").textContent = result.neighbours.length

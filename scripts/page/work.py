@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from configs.errors import ConfigError, DataError
+from configs.errors import ConfigError, DataError, LigareError
 from configs.files import atomic_write
 from data.discover import Found, discover
 from data.inputs import InputItem, InputOptions, open_inputs
@@ -31,6 +31,7 @@ from scripts.page.nearest import Neighbours
 from scripts.page.results import OUT, RESULTS, STRUCTURE, TABLE, VIEW
 
 MOST_LISTED = 500
+INTERVAL = 0.8  # share of the truths between low and high
 ASKED = {
     "complex": "the vector of the complex",
     "segment0": "the vector of side 1",
@@ -67,6 +68,7 @@ class Bench:
     settings: Settings
     model: Any = field(init=False)
     predictor: Predictor | None = field(init=False, default=None)
+    interval: float | None = field(init=False, default=None)
     neighbours: Neighbours | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -74,8 +76,18 @@ class Bench:
         self.model = load_model(ModelOptions((given.model,), device=given.device))
         if given.predictor:
             self.predictor = Predictor(load_models(ModelOptions(tuple(given.predictor), device=given.device)))
+            self.interval = self.calibrated(self.predictor)
         if given.atlas:
             self.neighbours = Neighbours(given.atlas, self.model)
+
+    @staticmethod
+    def calibrated(predictor: Predictor) -> float | None:
+        """`INTERVAL`, where the checkpoints hold what it needs."""
+        try:
+            predictor.check_intervals(INTERVAL)
+        except LigareError:
+            return None
+        return INTERVAL
 
     @property
     def targets(self) -> list[str]:
@@ -97,6 +109,7 @@ class Bench:
         return {
             "model": Path(self.settings.model).name,
             "predicts": [] if self.predictor is None else [answer.name for answer in self.predictor.answers],
+            "interval": "" if self.interval is None else f"{self.interval:.0%} of the truths lie between low and high.",
             "neighbours": "" if self.neighbours is None else f"{len(self.neighbours)} interfaces",
             "targets": [{"name": name, "words": ASKED[name]} for name in self.targets],
         }
@@ -202,7 +215,7 @@ def predictions(bench: Bench, order: dict[str, Any]) -> list[dict[str, str]]:
     if bench.predictor is None:
         return []
     [found] = bench.predictor([read_entry(bench.predictor.vocabulary, order)])
-    said = bench.predictor.columns(found)
+    said = bench.predictor.columns(found, level=bench.interval)
     return [{"name": name, "value": shown(values[0])} for name, values in said.items()]
 
 
