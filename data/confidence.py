@@ -19,8 +19,8 @@ N_TYPES = 2**16
 def seen_blocks(dataset: InterfaceDataset) -> frozenset[int]:
     """Block types of the items of a data set, without the special ones (padding, mask, unknown, global).
 
-    Whole items count, whatever a training crops. Of shards only the column of block types is read, file by file: ten
-    million blocks take a few hundredths of a second.
+    Whole items count, whatever a training crops. Of shards only the column of block types is read, file by file: a
+    million items of 57 blocks take a few seconds.
     """
     there = np.zeros(N_TYPES, bool)
     for part in dataset.parts:
@@ -31,7 +31,7 @@ def seen_blocks(dataset: InterfaceDataset) -> frozenset[int]:
 
 def _types_of(part: object) -> Iterable[np.ndarray]:
     if isinstance(part, ShardReader):
-        columns = (part.batch(file).column("B") for file in range(len(part.manifest["files"])))
+        columns = (part.column(file, "B") for file in range(len(part.manifest["files"])))
         return (column.flatten().to_numpy() for column in columns)
     return (np.asarray(item.B) for item in part)  # type: ignore[attr-defined]
 

@@ -211,6 +211,18 @@ class ShardReader(Sequence[Item]):
             raise DataError(broken.what, self.path / entry["name"], *broken.where, hint=REMAKE) from broken
         return found
 
+    def column(self, file: int, name: str) -> pa.Array:
+        """One column of items file number `file`, checked by itself: much sooner than `batch`, which checks all."""
+        path = self.path / self.manifest["files"][file]["name"]
+        found = map_arrow(path)
+        if name not in found.schema.names or found.schema.field(name).type != SCHEMA.field(name).type:
+            raise DataError("does not hold the documented columns and rows", path, name, hint=REMAKE)
+        try:
+            found.column(name).validate(full=True)
+        except pa.ArrowException as broken:
+            raise DataError("has lists that run over their values", path, name, hint=REMAKE) from broken
+        return found.column(name)
+
     def _view(self, file: int) -> BatchView:
         if file not in self._views:
             self._views[file] = BatchView(self.batch(file), self.columns)

@@ -1,6 +1,7 @@
 """What training did not see lowers the confidence, by blocks or by atoms; classes are as sure as they are likely."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given, settings
@@ -62,6 +63,20 @@ def test_seen_blocks_are_those_of_the_data_set(tmp_path) -> None:
     items = [item_of([5, 9], [1, 2]), item_of([9, 30, 2], [2, 2, 1])]
     assert seen_blocks(InterfaceDataset(items)) == seen_blocks(InterfaceDataset(write_part(tmp_path / "s", items)))
     assert seen_blocks(InterfaceDataset(items)) == {5, 9, 30}
+
+
+def test_a_damaged_column_of_blocks_is_told(tmp_path, monkeypatch) -> None:
+    reader = InterfaceDataset(write_part(tmp_path / "s", [item_of([5, 9], [1, 2])])).parts[0]
+    good = reader.column(0, "B")  # type: ignore[attr-defined]
+    assert good.to_pylist() == [[5, 9]]
+    beyond = pa.py_buffer(np.array([0, 7, 2], "i4").tobytes())
+    broken = pa.ListArray.from_buffers(good.type, 2, [None, beyond], children=[good.values])
+    schema = pa.schema([pa.field("B", good.type)])
+    monkeypatch.setattr("data.shards.map_arrow", lambda path: pa.RecordBatch.from_arrays([broken], schema=schema))
+    with pytest.raises(DataError, match=r"items-00000\.arrow, B: has lists that run over their values"):
+        reader.column(0, "B")  # type: ignore[attr-defined]
+    with pytest.raises(DataError, match="does not hold the documented columns"):
+        reader.column(0, "X")  # type: ignore[attr-defined]
 
 
 @settings(max_examples=30, deadline=None)
