@@ -119,19 +119,25 @@ def dock(first: Chem.Mol, second: Chem.Mol, rng: np.random.Generator) -> tuple[C
     coords = [m.GetConformer().GetPositions() for m in (first, second)]
     heavy = [np.array([a.GetAtomicNum() > 1 for a in m.GetAtoms()]) for m in (first, second)]
     fixed, moving = (x - x[h].mean(axis=0) for x, h in zip(coords, heavy))
-    poses = [_push_together(fixed, moving, heavy[0], heavy[1], rng) for _ in range(POSES)]
+    poses = [push_together(fixed, moving, heavy[0], heavy[1], rng)[0] for _ in range(POSES)]
     contacts = [np.count_nonzero(cdist(fixed[heavy[0]], pose[heavy[1]]) < CONTACT) for pose in poses]
-    both = Chem.CombineMols(_placed(first, fixed), _placed(second, poses[int(np.argmax(contacts))]))
+    both = Chem.CombineMols(placed(first, fixed), placed(second, poses[int(np.argmax(contacts))]))
     with rdBase.BlockLogs():
         _force_field(both).Minimize(maxIts=MINIMISE_STEPS)
         relaxed = both.GetConformer().GetPositions()
-        parts = _placed(first, relaxed[: len(fixed)]), _placed(second, relaxed[len(fixed) :])
+        parts = placed(first, relaxed[: len(fixed)]), placed(second, relaxed[len(fixed) :])
         energy = _force_field(both).CalcEnergy() - sum(_force_field(part).CalcEnergy() for part in parts)
     return *parts, float(energy)
 
 
-def _push_together(fixed, moving, fixed_heavy, moving_heavy, rng: np.random.Generator) -> np.ndarray:  # type: ignore[no-untyped-def]
-    """Turn `moving` at random and shift it along a random line, from outside, until heavy atoms touch."""
+def push_together(
+    fixed: np.ndarray, moving: np.ndarray, fixed_heavy: np.ndarray, moving_heavy: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Turn `moving` at random and shift it along a random line, from outside, until heavy atoms touch.
+
+    Returns:
+        Its coordinates, and the direction of the line, outwards.
+    """
     turned = moving @ Rotation.random(rng=rng).as_matrix().T
     direction = rng.standard_normal(3)
     direction /= np.linalg.norm(direction)
@@ -140,10 +146,10 @@ def _push_together(fixed, moving, fixed_heavy, moving_heavy, rng: np.random.Gene
     along = gap @ direction
     aside = np.einsum("ijk,ijk->ij", gap, gap) - along**2
     meeting = np.where(aside < CLOSEST**2, np.sqrt(np.maximum(CLOSEST**2 - aside, 0)) - along, -np.inf)
-    return turned + max(float(meeting.max()), 0.0) * direction
+    return turned + max(float(meeting.max()), 0.0) * direction, direction
 
 
-def _placed(molecule: Chem.Mol, coords: np.ndarray) -> Chem.Mol:
+def placed(molecule: Chem.Mol, coords: np.ndarray) -> Chem.Mol:
     """A copy of a molecule at other coordinates."""
     copy = Chem.Mol(molecule)
     copy.GetConformer().SetPositions(np.ascontiguousarray(coords, np.float64))

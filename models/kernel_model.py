@@ -2,7 +2,7 @@
 
 Each interface becomes a vector: its descriptors (data.descriptors) and what a pretrained encoder says of it. What is
 predicted is a weighted sum of its likeness, a Gaussian of the distance, to the training interfaces: support vector
-regression (Drucker et al., NIPS 1996), whose weights are fitted by `trainers.kernel_fit`.
+regression (Drucker et al., NIPS 1996); of several such, fitted by `trainers.kernel_fit`, the mean.
 """
 
 from collections.abc import Iterator
@@ -25,6 +25,7 @@ from models.prediction_model import PredictionModel
 
 PARTS = 5  # of a representation: the complex, mean and deviation over the blocks of either segment
 VARIANCE_FLOOR = 1e-12
+EXACT = "donot_use_mm_for_euclid_dist"  # the fast way loses digits of small distances
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,14 @@ class KernelConfig:
     """Training interfaces that predictions are compared with."""
     n_descriptors: int = len(NAMES)
     """Numbers of `data.descriptors`."""
-    width: float = 0.3
-    """Factor of the squared distance in the exponent."""
+    n_members: int = 1
+    """Regressions whose mean is the prediction."""
     num_targets: int = 1
     """Values predicted for a complex: one."""
 
     def __post_init__(self) -> None:
         require(self.n_supports >= 1, "n_supports", self.n_supports, "at least 1")
-        require(self.width > 0, "width", self.width, "positive")
+        require(self.n_members >= 1, "n_members", self.n_members, "at least 1")
         require(self.num_targets == 1, "num_targets", self.num_targets, "1")
         require(self.n_descriptors == len(NAMES), "n_descriptors", self.n_descriptors, f"the {len(NAMES)} known here")
 
@@ -70,12 +71,12 @@ class KernelOutput:
 
     Attributes:
         pred: [graphs] values, in the unit of the training labels.
-        features: [graphs, n_features] on one scale. likeness: [graphs, n_supports] to the training interfaces, 0 to 1.
+        features: [graphs, n_features] on one scale. members: [n_members, graphs] what each regression says.
     """
 
     pred: Tensor
     features: Tensor
-    likeness: Tensor
+    members: Tensor
 
 
 class KernelModel(HubModel, nn.Module):
@@ -90,6 +91,7 @@ class KernelModel(HubModel, nn.Module):
     centre: Tensor
     scale: Tensor
     supports: Tensor
+    widths: Tensor
 
     def __init__(self, config: KernelConfig) -> None:
         super().__init__()
@@ -98,8 +100,9 @@ class KernelModel(HubModel, nn.Module):
         self.register_buffer("centre", torch.zeros(config.n_features))
         self.register_buffer("scale", torch.ones(config.n_features))
         self.register_buffer("supports", torch.zeros(config.n_supports, config.n_features))
-        self.weights = nn.Parameter(torch.zeros(config.n_supports), requires_grad=False)
-        self.intercept = nn.Parameter(torch.zeros(1), requires_grad=False)
+        self.register_buffer("widths", torch.ones(config.n_members, 2))
+        self.weights = nn.Parameter(torch.zeros(config.n_members, config.n_supports), requires_grad=False)
+        self.intercepts = nn.Parameter(torch.zeros(config.n_members), requires_grad=False)
 
     def config_dict(self) -> dict[str, Any]:
         """The configuration as JSON-serialisable values, with `model_type`."""
@@ -118,9 +121,13 @@ class KernelModel(HubModel, nn.Module):
         """The model's output for a batch; `pred` [graphs]."""
         features = torch.cat(self.features(batch), 1)
         own = (features - self.centre.double().cpu()) * self.scale.double().cpu()
-        likeness = (-self.config.width * torch.cdist(own, self.supports.double().cpu()) ** 2).exp()
-        pred = likeness @ self.weights.double().cpu() + self.intercept.double().cpu()
-        return KernelOutput(pred, own, likeness)
+        supports, blocks = self.supports.double().cpu(), [self.config.n_descriptors, self.config.n_representation]
+        parts = zip(own.split(blocks, 1), supports.split(blocks, 1))
+        distances = torch.stack([torch.cdist(asked, known, compute_mode=EXACT) ** 2 for asked, known in parts])
+        likeness = (-torch.einsum("mb,bgs->mgs", self.widths.double().cpu(), distances)).exp()
+        said = torch.einsum("mgs,ms->mg", likeness, self.weights.double().cpu())
+        members = said + self.intercepts.double().cpu()[:, None]
+        return KernelOutput(members.mean(0), own, members)
 
     def infer(self, batch: Any) -> KernelOutput:
         """The output; nothing here depends on the training mode but the encoder."""

@@ -32,7 +32,7 @@ from models.embed import batches, collated, each_alone
 from models.kernel_model import KernelConfig, KernelModel, frozen_encoder
 from models.load_any import load_checkpoint
 from trainers.ensemble import mean_and_sd
-from trainers.kernel_fit import CHOSEN, Choice, Features, choose_kernel, fit_kernel, left_out, predictors
+from trainers.kernel_fit import CHOSEN, Choice, Features, choose_kernels, fit_kernel, left_out, predictors
 from trainers.kernel_record import facts_of
 from trainers.score_tables import markdown_table
 from trainers.scores import regression_metrics, within_group_spearman
@@ -53,8 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     items = labelled(reader)
     features = features_of(KernelModel(KernelConfig(encoder=encoder.config)), encoder, items)
     rows, found = measured(features, options)
-    model, choice = kept_model(features, encoder, options.seed)
-    facts = facts_of(features, found[CHOSEN], items, reader.manifest, options, rows, choice)
+    model, choices = kept_model(features, encoder, options.seed)
+    facts = facts_of(features, found[CHOSEN], items, reader.manifest, options, rows, choices)
     model.save_pretrained(options.out / "checkpoint", facts)
     table = markdown_table(rows, "regression")
     atomic_write(options.out / "scores.json", json.dumps(rows, indent=2))
@@ -150,16 +150,17 @@ def scored(
     return rows
 
 
-def kept_model(features: Features, encoder: Any, seed: int) -> tuple[KernelModel, Choice]:
+def kept_model(features: Features, encoder: Any, seed: int) -> tuple[KernelModel, list[Choice]]:
     """The kept regressor, fitted to all items, and the options that were chosen for it."""
-    sizes = [table.shape[1] for table in features.blocks.values()]
-    table = features.joined(tuple(features.blocks))
-    chosen = choose_kernel(table, features.labels, features.groups, sizes, seed)
-    fit = fit_kernel(table, features.labels, sizes, chosen)
-    model = KernelModel(KernelConfig(encoder=encoder.config, n_supports=len(fit.supports), width=fit.width))
-    values: dict[str, Any] = {"centre": fit.scaling.centre, "scale": fit.scaling.scale, "supports": fit.supports}
-    values |= {"weights": fit.weights, "intercept": [fit.intercept]}
-    state = {name: torch.as_tensor(np.asarray(value), dtype=torch.float32) for name, value in values.items()}
+    first = features.blocks["descriptors"].shape[1]
+    table = features.joined(("descriptors", "representation"))
+    chosen = choose_kernels(table, features.labels, features.groups, first, seed)
+    fit = fit_kernel(table, features.labels, first, chosen)
+    config = KernelConfig(encoder=encoder.config, n_supports=len(fit.supports), n_members=len(chosen))
+    model = KernelModel(config)
+    values: dict[str, np.ndarray] = {"centre": fit.scaling.centre, "scale": fit.scaling.scale}
+    values |= {name: getattr(fit, name) for name in ("supports", "widths", "weights", "intercepts")}
+    state = {name: torch.as_tensor(value, dtype=torch.float32) for name, value in values.items()}
     model.load_state_dict(state | {f"frozen.{name}": value for name, value in encoder.state_dict().items()})
     return model.eval(), chosen
 

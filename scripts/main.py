@@ -25,6 +25,7 @@ COMMANDS: dict[str, Command] = {
     "import": Command("scripts.import_dataset", "published processed data sets to shards", "data"),
     "pockets": Command("scripts.make_pockets", "pockets labelled with what they bind, or whether they bind", "data"),
     "synthesize": Command("scripts.make_synthetic", "make the built-in data set", "data"),
+    "planted": Command("scripts.planted", "which part of a known label each kind of model explains", "develop"),
     "large-set": Command("scripts.make_large_set", "a data set of any size out of the items of another", "develop"),
     "inspect": Command("scripts.inspect_data", "tell what a folder of shards holds", "data"),
     "split": Command("scripts.split_data", "split shards by group, sequence, scaffold or time, or into folds", "data"),

@@ -36,6 +36,7 @@ FLAGS = {
     "train": "--config --task --train_set --save_dir --max_epoch --restart --torsion_noise",
     "cross-validate": "--out_path --seeds --devices --bootstrap --resample",
     "fit-affinity": "--checkpoint --out --folds --repeats --subset --unit --licence --seed",
+    "planted": "--out --n_items --epochs --seed --resamples --n_jobs",
     "predict": f"{USE} --transformed --confidence_threshold",
     "embed": f"{USE} --level --representations --rule --guidance",
     "explain": f"{USE} --target --method --output --structures --structure_format --pages --max_blocks",

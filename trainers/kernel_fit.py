@@ -1,8 +1,8 @@
 """Fit small regressors to features of interfaces, and measure them on groups that they have not seen.
 
-Support vector regression with a Gaussian kernel; its width, penalty and mixture of features are chosen by inner folds
-of whole groups, so that what is measured on the outer folds has played no part. Everything else here is a floor to
-compare it with.
+Support vector regressions with a Gaussian kernel: the mean of those whose width, penalty and mixture of features are
+the best in inner folds of whole groups, so that what is measured on the outer folds has played no part in the choice.
+Everything else here is a floor to compare it with.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,8 @@ from data.descriptors import NAMES
 from trainers.baselines import forest_predictor
 
 WIDTHS, PENALTIES = (0.03, 0.1, 0.3, 0.9), (0.3, 1.0, 3.0, 10.0)
-SHARES = (0.0, 0.3, 1.0)  # of the blocks of features behind the first, in the squared distance
+SHARES = (0.0, 0.3, 1.0)  # of the features behind the first block, in the squared distance
+MEMBERS = 10  # regressions whose mean is taken: the best choice alone is much a matter of chance
 INSENSITIVE = 0.17  # errors that cost nothing, in deviations of the labels: half a kcal/mol or so
 INNER_FOLDS = 4
 CONSTANT = 1e-9  # a smaller deviation is rounding
@@ -50,102 +51,126 @@ class Features(NamedTuple):
 
 @dataclass(frozen=True)
 class Scaling:
-    """Brings features to one scale: every feature of a block weighs the same, and all blocks do, or by their shares.
+    """Brings features to one scale: a block of them has mean square 1 an item, shared evenly by those that change.
 
     Attributes:
-        centre, scale: [features]; the scale of what never changes is 0.
+        centre, scale: [features]; the scale of what never changes is 0. first: number of features of the first block.
     """
 
     centre: np.ndarray
     scale: np.ndarray
+    first: int
 
     @classmethod
-    def of(cls, features: np.ndarray, sizes: Sequence[int], share: float = 1.0) -> "Scaling":
-        """sizes: number of features of each block. share: of the blocks behind the first."""
+    def of(cls, features: np.ndarray, first: int) -> "Scaling":
+        """The scaling of training items; see `first` above. The second block may be empty."""
         deviation = features.std(axis=0)
         moving = deviation > CONSTANT * np.maximum(1, np.abs(features).max(axis=0))
-        number = np.concatenate([np.full(n, max(moving[start : start + n].sum(), 1)) for start, n in spans(sizes)])
+        number = np.ones(len(moving))
+        for block in (slice(first), slice(first, None)):
+            number[block] = max(int(moving[block].sum()), 1)
         scale = np.where(moving, 1 / np.where(moving, deviation * np.sqrt(number), 1), 0)
-        scale[sizes[0] :] *= np.sqrt(share)
-        return cls(features.mean(axis=0), scale)
+        return cls(features.mean(axis=0), scale, first)
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         return (features - self.centre) * self.scale
 
-
-def spans(sizes: Sequence[int]) -> list[tuple[int, int]]:
-    """(start, length) of blocks that lie one after another."""
-    return list(zip(np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(int).tolist(), sizes))
-
-
-@dataclass(frozen=True)
-class KernelFit:
-    """A fitted kernel regression.
-
-    Attributes:
-        scaling: of features. supports: [supports, features] scaled. weights: [supports]. intercept: a label.
-        width: factor of the squared distance.
-    """
-
-    scaling: Scaling
-    supports: np.ndarray
-    weights: np.ndarray
-    intercept: float
-    width: float
-
-    def __call__(self, features: np.ndarray) -> np.ndarray:
-        """[items] predictions."""
-        distance = cdist(self.scaling(features), self.supports, "sqeuclidean")
-        return np.exp(-self.width * distance) @ self.weights + self.intercept
+    def distances(self, asked: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """[2, asked, known] squared distances of scaled features, of either block."""
+        blocks = slice(self.first), slice(self.first, None)
+        return np.stack(
+            [
+                cdist(asked[:, b], known[:, b], "sqeuclidean")
+                if known[:, b].size
+                else np.zeros((len(asked), len(known)))
+                for b in blocks
+            ]
+        )
 
 
 class Choice(NamedTuple):
-    """What is chosen for a kernel regression.
+    """Options of one regression.
 
     Attributes:
-        width: factor of the squared distance. penalty: C, in deviations of the labels. share: see `Scaling.of`.
+        width: factor of the squared distance. penalty: C, in deviations of the labels. share: of the second block of
+            features in the squared distance.
     """
 
     width: float = 0.3
     penalty: float = 3.0
     share: float = 1.0
 
+    @property
+    def widths(self) -> tuple[float, float]:
+        """Factors of the squared distances of either block."""
+        return self.width, self.width * self.share
 
-def fit_kernel(features: np.ndarray, labels: np.ndarray, sizes: Sequence[int], choice: Choice) -> KernelFit:
+
+@dataclass(frozen=True)
+class KernelFit:
+    """Fitted kernel regressions, whose mean is the prediction.
+
+    Attributes:
+        scaling: of features. supports: [items, features] the training items, scaled. widths: [members, 2].
+        weights: [members, items]. intercepts: [members].
+    """
+
+    scaling: Scaling
+    supports: np.ndarray
+    widths: np.ndarray
+    weights: np.ndarray
+    intercepts: np.ndarray
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """[items] predictions."""
+        distances = self.scaling.distances(self.scaling(features), self.supports)
+        said = [likeness(distances, pair) @ own for pair, own in zip(self.widths, self.weights)]
+        return np.mean(said, axis=0) + self.intercepts.mean()
+
+
+def likeness(distances: np.ndarray, widths: Sequence[float] | np.ndarray) -> np.ndarray:
+    """[asked, known] between 0 and 1, of squared distances [2, asked, known]."""
+    return np.exp(-widths[0] * distances[0] - widths[1] * distances[1])
+
+
+def fit_kernel(features: np.ndarray, labels: np.ndarray, first: int, choices: Sequence[Choice]) -> KernelFit:
     """Fit with given options.
 
     Args:
-        features: [items, n]. labels: [items]. sizes: number of features of each block, see `Scaling`.
+        features: [items, n]. labels: [items]. first: number of features of the first block.
     """
-    scaling = Scaling.of(features, sizes, choice.share)
+    scaling = Scaling.of(features, first)
     own = scaling(features)
-    likeness = np.exp(-choice.width * cdist(own, own, "sqeuclidean"))
-    places, weights, intercept = solved(likeness, labels, choice.penalty)
-    return KernelFit(scaling, own[places], weights, intercept, choice.width)
+    distances = scaling.distances(own, own)
+    found = [solved(likeness(distances, one.widths), labels, one.penalty) for one in choices]
+    weights, intercepts = (np.array(values) for values in zip(*found))
+    return KernelFit(scaling, own, np.array([one.widths for one in choices]), weights, intercepts)
 
 
-def solved(likeness: np.ndarray, labels: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray, float]:
-    """Places of the supports, their weights, and the intercept."""
+def solved(alike: np.ndarray, labels: np.ndarray, penalty: float) -> tuple[np.ndarray, float]:
+    """[items] weights of the training items, most of them 0 or at their bounds, and the intercept."""
     mean, deviation = labels.mean(), max(labels.std(), CONSTANT)
-    machine = SVR(kernel="precomputed", C=penalty, epsilon=INSENSITIVE).fit(likeness, (labels - mean) / deviation)
-    return machine.support_, machine.dual_coef_[0] * deviation, float(machine.intercept_[0] * deviation + mean)
+    machine = SVR(kernel="precomputed", C=penalty, epsilon=INSENSITIVE).fit(alike, (labels - mean) / deviation)
+    weights = np.zeros(len(labels))
+    weights[machine.support_] = machine.dual_coef_[0] * deviation
+    return weights, float(machine.intercept_[0] * deviation + mean)
 
 
-def choose_kernel(
-    features: np.ndarray, labels: np.ndarray, groups: np.ndarray, sizes: Sequence[int], seed: int = 0
-) -> Choice:
-    """The options with the smallest squared error over inner folds of whole groups."""
-    cost = {Choice(*some): 0.0 for some in product(WIDTHS, PENALTIES, SHARES if len(sizes) > 1 else (1.0,))}
+def choose_kernels(
+    features: np.ndarray, labels: np.ndarray, groups: np.ndarray, first: int, seed: int = 0
+) -> list[Choice]:
+    """The options with the smallest squared errors over inner folds of whole groups, the best first."""
+    shares = SHARES if first < features.shape[1] else (1.0,)
+    cost = {Choice(*some): 0.0 for some in product(WIDTHS, PENALTIES, shares)}
     for test in group_folds(groups, INNER_FOLDS, seed):
-        for share in {choice.share for choice in cost}:
-            scaling = Scaling.of(features[~test], sizes, share)
-            known, asked = scaling(features[~test]), scaling(features[test])
-            inside, across = cdist(known, known, "sqeuclidean"), cdist(asked, known, "sqeuclidean")
-            for choice in (one for one in cost if one.share == share):
-                places, weights, intercept = solved(np.exp(-choice.width * inside), labels[~test], choice.penalty)
-                pred = np.exp(-choice.width * across[:, places]) @ weights + intercept
-                cost[choice] += float(((pred - labels[test]) ** 2).sum())
-    return min(cost, key=lambda choice: cost[choice])
+        scaling = Scaling.of(features[~test], first)
+        known, asked = scaling(features[~test]), scaling(features[test])
+        inside, across = scaling.distances(known, known), scaling.distances(asked, known)
+        for choice in cost:
+            weights, intercept = solved(likeness(inside, choice.widths), labels[~test], choice.penalty)
+            pred = likeness(across, choice.widths) @ weights + intercept
+            cost[choice] += float(((pred - labels[test]) ** 2).sum())
+    return sorted(cost, key=lambda choice: cost[choice])[:MEMBERS]
 
 
 def group_folds(groups: np.ndarray, n: int, seed: int) -> list[np.ndarray]:
@@ -169,11 +194,11 @@ def left_out(fit: Fit, features: np.ndarray, labels: np.ndarray, groups: np.ndar
     return found
 
 
-def kernel(sizes: Sequence[int], seed: int = 0) -> Fit:
-    """Kernel regression whose options are chosen inside of the training items."""
+def kernel(first: int, seed: int = 0) -> Fit:
+    """Kernel regressions whose options are chosen inside of the training items."""
 
     def fit(features: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> KernelFit:
-        return fit_kernel(features, labels, sizes, choose_kernel(features, labels, groups, sizes, seed))
+        return fit_kernel(features, labels, first, choose_kernels(features, labels, groups, first, seed))
 
     return fit
 
@@ -214,9 +239,9 @@ def predictors(features: Features) -> dict[str, tuple[Fit, np.ndarray]]:
         "sizes, linear": (linear, size_model(d)),
         "contacts by class, linear": (linear, contact_model(d)),
         "descriptors, trees": (trees, d),
-        "descriptors, kernel": (kernel([d.shape[1]]), d),
-        "frozen representation, kernel": (kernel([r.shape[1]]), r),
-        CHOSEN: (kernel([d.shape[1], r.shape[1]]), both),
+        "descriptors, kernel": (kernel(d.shape[1]), d),
+        "frozen representation, kernel": (kernel(r.shape[1]), r),
+        CHOSEN: (kernel(d.shape[1]), both),
     }
 
 

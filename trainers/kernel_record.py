@@ -24,7 +24,7 @@ def facts_of(
     manifest: Mapping[str, Any],
     options: argparse.Namespace,
     rows: Sequence[Mapping[str, Any]],
-    choice: Choice,
+    choices: Sequence[Choice],
 ) -> dict[str, Any]:
     """Facts for `save_pretrained`.
 
@@ -49,7 +49,8 @@ def facts_of(
         "metrics": kept,
         "training": {
             "command": ["ligare", "fit-affinity", "..."],
-            "options": {"seed": options.seed, "folds": options.folds, "repeats": options.repeats, **choice._asdict()},
+            "options": {"seed": options.seed, "folds": options.folds, "repeats": options.repeats},
+            "regressions": [choice._asdict() for choice in choices],
             "vocabulary": manifest.get("vocabulary"),
         },
     }

@@ -8,7 +8,7 @@ import torch
 
 from configs.errors import CheckpointError, ConfigError
 from data.collate import collate_items
-from data.descriptors import descriptors
+from data.descriptors import NAMES, descriptors
 from data.item import Item
 from models import KernelModel, from_pretrained, load_weights_into
 from models.config import EncoderConfig
@@ -40,14 +40,15 @@ def item(seed: int) -> Item:
     )
 
 
+N = len(NAMES)
 ITEMS = [item(seed) for seed in range(4)]
 
 
 def model_of(n_supports: int = 3) -> KernelModel:
     torch.manual_seed(0)
-    model = KernelModel(KernelConfig(encoder=SMALL, n_supports=n_supports)).eval()
-    for values in (model.supports, model.weights, model.intercept):
-        values.data.normal_()
+    model = KernelModel(KernelConfig(encoder=SMALL, n_supports=n_supports, n_members=2)).eval()
+    for values in (model.supports, model.weights, model.intercepts, model.widths):
+        values.data.normal_().abs_()
     return model
 
 
@@ -75,14 +76,16 @@ def test_a_segment_without_blocks_has_zeros() -> None:
     assert representations(batch, model.frozen.encode(batch))[0, 24:].abs().max() < 1e-5
 
 
-def test_a_prediction_is_a_weighted_sum_of_likenesses() -> None:
+def test_a_prediction_is_the_mean_of_weighted_sums_of_likenesses() -> None:
     model, batch = model_of(), collate_items(ITEMS)
     found = model.infer(batch)
-    distance = ((found.features[:, None] - model.supports.double()) ** 2).sum(-1)
-    assert found.likeness.numpy() == pytest.approx(np.exp(-0.3 * distance.numpy()))
-    assert found.pred.numpy() == pytest.approx(
-        (found.likeness @ model.weights.double() + model.intercept).detach().numpy()
-    )
+    squares = ((found.features[:, None] - model.supports.double()) ** 2).numpy()
+    first, second = squares[:, :, :N].sum(-1), squares[:, :, N:].sum(-1)
+    widths, weights = model.widths.numpy(), model.weights.detach().numpy()
+    for member, said in enumerate(found.members.numpy()):
+        likeness = np.exp(-widths[member, 0] * first - widths[member, 1] * second)
+        assert said == pytest.approx(likeness @ weights[member] + float(model.intercepts[member]), rel=1e-5)
+    assert found.pred.numpy() == pytest.approx(found.members.numpy().mean(0))
     assert not found.pred.requires_grad
 
 
@@ -102,7 +105,7 @@ def test_the_frozen_encoder_is_that_of_the_model() -> None:
     assert torch.equal(encoder.infer(batch).graph_repr, pretrained.infer(batch).graph_repr)
 
 
-@pytest.mark.parametrize("change", [{"n_supports": 0}, {"width": 0.0}, {"n_descriptors": 7}, {"num_targets": 2}])
+@pytest.mark.parametrize("change", [{"n_supports": 0}, {"n_members": 0}, {"n_descriptors": 7}, {"num_targets": 2}])
 def test_a_configuration_that_makes_no_sense_is_refused(change: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(change))):
         KernelConfig(**change)  # type: ignore[arg-type]

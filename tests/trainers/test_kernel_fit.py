@@ -10,7 +10,7 @@ from trainers.kernel_fit import (
     Choice,
     Features,
     Scaling,
-    choose_kernel,
+    choose_kernels,
     contact_model,
     fit_kernel,
     group_folds,
@@ -28,29 +28,39 @@ GROUPS = np.array([f"group {number % 12}" for number in range(60)])
 
 
 def test_what_is_not_linear_is_learnt() -> None:
-    fit = fit_kernel(X, Y, [5], Choice(0.9, 10.0))
+    fit = fit_kernel(X, Y, 5, [Choice(0.9, 10.0)])
     assert np.sqrt(np.mean((fit(X) - Y) ** 2)) < 0.5 * Y.std()
 
 
 def test_labels_may_be_moved_and_stretched() -> None:
-    assert fit_kernel(X, 7 * Y + 100, [5], Choice())(X) == pytest.approx(
-        7 * fit_kernel(X, Y, [5], Choice())(X) + 100, abs=0.05
+    assert fit_kernel(X, 7 * Y + 100, 5, [Choice(), Choice(0.1)])(X) == pytest.approx(
+        7 * fit_kernel(X, Y, 5, [Choice(), Choice(0.1)])(X) + 100, abs=0.05
     )
 
 
-def test_every_block_of_features_weighs_the_same() -> None:
-    scaled = Scaling.of(np.concatenate([X[:, :1] * 1000, X[:, 1:], np.ones((60, 1))], 1), [1, 5])
-    found = scaled(np.concatenate([X[:, :1] * 1000, X[:, 1:], np.full((60, 1), 5.0)], 1))
+def test_both_blocks_of_features_have_the_same_size_and_constants_none() -> None:
+    before = np.concatenate([X[:, :1] * 1000, X[:, 1:], np.ones((60, 1))], 1)
+    scaling = Scaling.of(before, 1)
+    after = before.copy()
+    after[:, -1] = 5  # what never changed in training says nothing
+    found = scaling(after)
     assert (found[:, :1] ** 2).sum(1).mean() == pytest.approx(1)
     assert (found[:, 1:] ** 2).sum(1).mean() == pytest.approx(1)
-    assert not found[:, -1].any()  # what never changed in training says nothing
+    assert not found[:, -1].any()
+    distances = scaling.distances(found[:3], found)
+    assert distances.sum(0) == pytest.approx(((found[:3, None] - found) ** 2).sum(-1))
 
 
-def test_a_block_of_noise_gets_a_small_share() -> None:
+def test_a_block_of_noise_gets_no_share() -> None:
     both = np.concatenate([X, RNG.normal(size=(60, 5))], 1)
-    assert choose_kernel(both, Y, GROUPS, [5, 5]).share == 0
-    scaled = Scaling.of(both, [5, 5], 0.3)(both)
-    assert (scaled[:, 5:] ** 2).sum(1).mean() == pytest.approx(0.3)
+    assert choose_kernels(both, Y, GROUPS, 5)[0].share == 0
+    assert Choice(0.3, 1.0, 0.5).widths == (0.3, 0.15)
+
+
+def test_the_prediction_is_the_mean_of_its_regressions() -> None:
+    choices = [Choice(), Choice(0.9, 1.0)]
+    single = [fit_kernel(X, Y, 2, [choice])(X) for choice in choices]
+    assert fit_kernel(X, Y, 2, choices)(X) == pytest.approx(np.mean(single, axis=0))
 
 
 def test_folds_hold_whole_groups_and_every_item_once() -> None:
@@ -70,7 +80,7 @@ def test_no_item_is_predicted_by_a_fit_that_saw_its_group() -> None:
         return lambda asked: np.array([known.get(tuple(row), 0.0) for row in asked.tolist()])
 
     assert not left_out(lookup, np.arange(60)[:, None].astype(float), Y, GROUPS, 4, 1).any()
-    assert np.corrcoef(left_out(kernel([5]), X, Y, GROUPS, 4, 1), Y)[0, 1] > 0.5
+    assert np.corrcoef(left_out(kernel(5), X, Y, GROUPS, 4, 1), Y)[0, 1] > 0.5
 
 
 def test_all_predictors_are_fitted_to_what_their_name_says() -> None:
