@@ -6,7 +6,7 @@ from typing import Any
 
 from configs.errors import LigareError
 from configs.files import read_json
-from scripts.plot_training import named
+from scripts.plot_training import drawable, named
 from scripts.run_page import curves_of, described, number, picture_of, run_context, score_cells, table_of
 from trainers.predicted import read_predicted
 from trainers.run_record import RunRecord, read_run_folder
@@ -50,7 +50,7 @@ def folds_context(folder: Path) -> dict[str, Any]:
 
 def histories(folders: list[Path]) -> dict[str, list[dict[str, Any]]]:
     """The logs of the first runs that have any."""
-    found = {name: read_run_folder(path).history for name, path in named(folders).items()} if folders else {}
+    found = {name: drawable(read_run_folder(path).history) for name, path in named(folders).items()} if folders else {}
     return dict([pair for pair in found.items() if pair[1]][:MOST_RUNS])
 
 

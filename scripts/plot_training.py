@@ -10,7 +10,7 @@ stopped, are drawn as far as they are.
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,10 +71,22 @@ def read_history(run: Path) -> list[dict[str, Any]]:
     path = run / "history.jsonl"
     if not path.is_file():
         raise ConfigError("is not a run folder: it has no history.jsonl", run)
-    records = [record for record in LineLog(path).records() if record.get("event") in ("step", "epoch")]
-    if not any(isinstance(record.get(part), dict) for record in records for part in ("train", "valid")):
+    records = drawable(LineLog(path).records())
+    if not records:
         raise DataError("holds no step or epoch to draw yet", path)
     return records
+
+
+def drawable(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records of steps and epochs that have something to draw."""
+    return [
+        record
+        for record in records
+        if record.get("event") in ("step", "epoch")
+        and isinstance(record.get("step"), int)
+        and any(part in record for part in ("train", "valid"))
+        and all(isinstance(record.get(part, {}), dict) for part in ("train", "valid"))
+    ]
 
 
 def curve(records: Sequence[Mapping[str, Any]], event: str, part: str, name: str) -> tuple[list[int], list[float]]:

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from configs.errors import LigareError
 from scripts import run_figures
-from scripts.plot_training import BESIDE, choose, curves, panels
+from scripts.plot_training import BESIDE, choose, curves, drawable, panels
 from trainers.predicted import Predicted, read_predicted
 from trainers.run_record import RunRecord, as_text, changed_options, data_sets
 
@@ -46,7 +46,7 @@ def run_context(record: RunRecord) -> dict[str, Any]:
         "state": record.state(),
         "tiles": tiles(record),
         "scores": list(scores(record)),
-        "curves": picture_of(curves_of({record.folder.name: record.history})),
+        "curves": picture_of(curves_of({record.folder.name: drawable(record.history)})),
         "predictions": list(predictions(record, notes)),
         "no_predictions": no_predictions(record),
         "notes": notes,
@@ -97,7 +97,7 @@ def tiles(record: RunRecord) -> Iterator[tuple[str, str]]:
             yield f"{name}, best epoch so far, validation", number(value)
     planned = record.options.get("max_epoch")
     yield "epochs", f"{len(record.epochs)}" + (f" of {planned}" if planned else "")
-    yield "steps", f"{max((one.get('step') or 0 for one in record.history), default=0):,}"
+    yield "steps", f"{max((one['step'] for one in drawable(record.history)), default=0):,}"
     if record.bad_steps:
         yield "bad steps", str(len(record.bad_steps))
 

@@ -94,6 +94,19 @@ def test_parts_that_are_missing_are_said_in_their_place(tmp_path: Path) -> None:
         assert told in page, told
 
 
+def test_lines_of_another_kind_are_passed_over(tmp_path: Path) -> None:
+    lines = [
+        '{"event": "epoch", "train": {"loss": 1}}',
+        '{"event": "step", "step": 3, "train": 5}',
+        '{"step": 1}',
+        "[]",
+    ]
+    (tmp_path / "history.jsonl").write_text("\n".join(lines))
+    assert main([str(tmp_path)]) == 0
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "No step was logged yet" in page and "1 damaged lines" in page
+
+
 def test_tasks_without_predictions_say_so(tmp_path: Path) -> None:
     (tmp_path / "train_config.json").write_text('{"options": {"task": "masking"}}')
     assert main([str(tmp_path)]) == 0
