@@ -1,5 +1,6 @@
 """Tables that are written part by part: Parquet, or CSV with a column a number; whole or not at all."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,23 +16,28 @@ from configs.files import atomic_file
 from data.failures import Failure, write_failures
 
 FORMATS = {".parquet": ".parquet", ".pq": ".parquet", ".csv": ".csv"}
+RECORD = b"ligare"
+"""Key of what a Parquet file tells of the model behind its vectors, as JSON."""
 GROUP_BYTES = 16 * 2**20
 """Rows are written when so much has come together."""
 
 
 @contextmanager
-def open_table(path: str | Path, default: str = ".parquet") -> Iterator["TableWriter"]:
+def open_table(
+    path: str | Path, default: str = ".parquet", record: Mapping[str, Any] | None = None
+) -> Iterator["TableWriter"]:
     """Write a table; leaving the `with` block without an error puts the file in place, with one leaves nothing.
 
     Args:
         path: its ending, .parquet or .csv, decides the format. default: the format of a name without an ending.
+        record: JSON values to keep in a Parquet file, under `RECORD`; a CSV file has no place for them.
 
     Raises:
         ConfigError: another ending.
     """
     form = format_of(path, default)
     with atomic_file(path) as temporary:
-        writer = TableWriter(temporary, form)
+        writer = TableWriter(temporary, form, record)
         try:
             yield writer
             writer.flush()
@@ -49,8 +55,9 @@ class TableWriter:
         rows: so far.
     """
 
-    def __init__(self, path: Path, form: str) -> None:
+    def __init__(self, path: Path, form: str, record: Mapping[str, Any] | None = None) -> None:
         self.path, self.form, self.rows = path, form, 0
+        self._record = {RECORD: json.dumps(record)} if record and form == ".parquet" else None
         self._waiting: list[pa.Table] = []
         self._writer: Any = None
         self._schema: pa.Schema | None = None
@@ -58,7 +65,7 @@ class TableWriter:
     def write(self, columns: Mapping[str, Any]) -> None:
         """Add rows; every part has the same columns."""
         table = self._table(columns)
-        self._schema = self._schema or table.schema
+        self._schema = self._schema or table.schema.with_metadata(self._record)
         self._waiting.append(table.cast(self._schema))
         self.rows += len(table)
         if sum(waiting.nbytes for waiting in self._waiting) > GROUP_BYTES:

@@ -32,6 +32,7 @@ from configs.options import at_least
 from data.inputs import add_input_arguments, input_options, open_inputs
 from data.write_table import format_of, nothing_made, open_table, tell_failures
 from models.embed import MAX_BLOCKS, embed_items
+from models.fingerprint import fingerprint
 from models.guidance import guidance
 from models.load_any import add_model_arguments, load_model, model_options
 from models.named import REPRESENTATIONS, RULES, Level, Wanted, backbone_of
@@ -58,10 +59,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     wanted.check(backbone_of(model).config)
     inputs = open_inputs(given, backbone_of(model).config.fragmentation_method)
     column = None if options.representations else f"h_{options.level}"
+    record = {
+        "model": fingerprint(model),
+        "rule": options.rule or "",
+        "columns": {"embedding": column} if column else {},
+    }
     progress = tqdm(inputs, desc="interfaces", total=inputs.total, disable=not sys.stderr.isatty())
     made = 0
     with ExitStack() as stack:
-        writers = {level: stack.enter_context(open_table(path)) for level, path in paths.items()}
+        writers = {level: stack.enter_context(open_table(path, record=record)) for level, path in paths.items()}
         for found in embed_items(model, progress, wanted, options.max_blocks):
             for level, writer in writers.items():
                 writer.write(renamed(found.table(level, inputs.vocabulary), column))

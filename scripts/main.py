@@ -46,6 +46,8 @@ COMMANDS: dict[str, Command] = {
         "scripts.evaluate_pretraining", "losses and masked accuracy against baselines", "train"
     ),
     "convert": Command("scripts.convert_checkpoint", "published checkpoints to ours, and back"),
+    "atlas": Command("scripts.atlas", "nearest interfaces, networks and maps of many of them by their vectors"),
+    "fetch": Command("scripts.fetch_structures", "entries of the Protein Data Bank by id", "data"),
     "plot": Command("scripts.plot_training", "curves of one or several runs", "train"),
     "quickstart": Command("scripts.quickstart", "the built-in data, a short pretraining, a report", "develop"),
     "report": Command("scripts.report", "one HTML page of a run: data, curves, errors, worst items", "train"),
