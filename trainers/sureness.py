@@ -114,7 +114,7 @@ def unknown_by_id(loader: Any, ids: np.ndarray | None, seen: Iterable[int] | Non
         return None
     names = [n for part in dataset.parts for n in (part.ids if isinstance(part, ShardReader) else (i.id for i in part))]
     shares = dict(zip(names, unknown_fractions(counts_of_items(dataset), frozenset(seen)).tolist()))
-    return np.array([shares[name] for name in ids.tolist()])
+    return np.array([shares.get(name, np.nan) for name in ids.tolist()])
 
 
 def columns(found: Sequence[Sureness], unknown: np.ndarray | None) -> dict[str, np.ndarray]:
