@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks import runner, sections
+from benchmarks.explanations import explain_section
 from benchmarks.measure import MEASUREMENTS
 from benchmarks.sections import Plan
 from scripts import benchmark
@@ -111,12 +112,22 @@ def test_the_profile_tells_the_bound() -> None:
 @pytest.mark.parametrize("argv", [[], ["--profile"], ["--sections", "load", "large"]])
 def test_the_document_says_how_to_repeat_it(argv: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark, "has_gpu", lambda: False)
+    for own in ("explain_section", "atlas_section"):
+        monkeypatch.setattr(benchmark, own, lambda *_: "")
     options = benchmark.arguments(["--data", "x", "--sizes", "256", "--repeat", "2", *argv])
     head, *rest = benchmark.written(options, fake([]))
     assert head.startswith("# Benchmarks\n\n")
     assert "--data shards" in head
     assert "--sizes 256 --repeat 2 --out docs/benchmarks.md" in head
-    assert len(rest) == {0: 4, 1: 1, 3: 2}[len(argv)]
+    assert len(rest) == {0: 6, 1: 1, 3: 2}[len(argv)]
+
+
+def test_explanations_are_compared_by_time_and_by_result() -> None:
+    found = {"blocks": 100, "atoms": 700, "apart": 1e-9, "largest": 1e-3}
+    found |= {name: {"one by one": [6.0, 4.0], "together": [0.4]} for name in ("all", "processor")}
+    text = explain_section(lambda *_, **__: found, "shards", 2)
+    assert "100 blocks, 700 atoms" in text and text.count("10.0 x") == 4 and "1e-09 of at most 1e-03" in text
+    assert "out of memory" in explain_section(lambda *_, **__: {"error": "out of memory"}, "shards", 2)
 
 
 def test_a_run_writes_the_sections_that_it_made(
@@ -151,4 +162,4 @@ def test_a_child_prints_its_result(
     assert 200 < found["atoms"] <= 300
     assert found["seconds"][0] > 0
     assert benchmark.main(["--data", str(tmp_path)]) == 2
-    assert set(MEASUREMENTS) == {"model", "large", "load", "structures", "peak", "profile"}
+    assert set(MEASUREMENTS) == {"model", "large", "load", "structures", "peak", "profile", "explain", "atlas"}

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,9 @@ def test_wandb_offline_really_writes(tmp_path: Path, monkeypatch: pytest.MonkeyP
     trainer = make_trainer(tmp_path, max_epoch=1)
     trainer.train(gpus=[-1], use_wandb=True)
     (record,) = (trainer.save_dir / "wandb").glob("offline-run-*/run-*.wandb")
+    until = time.monotonic() + 60  # wandb writes in a process of its own
+    while b"valid/loss" not in record.read_bytes() and time.monotonic() < until:
+        time.sleep(0.2)
     assert b"valid/loss" in record.read_bytes()
     assert (trainer.save_dir / "wandb_id.txt").read_text() in record.name
 

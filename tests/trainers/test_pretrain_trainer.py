@@ -176,7 +176,7 @@ def test_dispatch_is_by_exact_type(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     torch.manual_seed(0)
     model = Derived(create_model(make_run(), load_vocabulary(None)).config)
-    known = "AffinityPredictor, ClassifierModel, DenoisePretrainModel, DenoisePretrainModelWithBlockEmbedding"
+    known = "AffinityPredictor, ClassifierModel, CompositionModel, DenoisePretrainModel, "
     with pytest.raises(NotImplementedError, match=rf"no trainer for Derived; known models: {known}"):
         create_trainer(model, [], None, TrainConfig(tmp_path))
     monkeypatch.setattr("trainers.TRAINERS", dict(TRAINERS))
