@@ -11,6 +11,7 @@ from torch import nn
 
 from benchmarks import plain_loading
 from benchmarks.arithmetic import copy_rate, counting, product_rate
+from benchmarks.atlas_search import run_atlas
 from benchmarks.clock import Clock, seconds_of
 from benchmarks.explanations import run_explain
 from benchmarks.step_profile import profile_step
@@ -194,4 +195,5 @@ MEASUREMENTS: dict[str, Callable[..., Result]] = {
     "peak": run_peak,
     "profile": run_profile,
     "explain": run_explain,
+    "atlas": run_atlas,
 }

@@ -15,6 +15,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]  # benchmarks/ is no installed package
 
+from benchmarks.atlas_search import atlas_section  # noqa: E402
 from benchmarks.explanations import explain_section  # noqa: E402
 from benchmarks.runner import Run, in_own_process  # noqa: E402
 from benchmarks.scale import scale_section  # noqa: E402
@@ -32,7 +33,7 @@ from configs.command import command  # noqa: E402
 from configs.errors import ConfigError  # noqa: E402
 from configs.files import atomic_write  # noqa: E402
 
-SECTIONS = ("model", "large", "profile", "load", "structures", "explain", "gpu", "scale")
+SECTIONS = ("model", "large", "profile", "load", "structures", "explain", "atlas", "gpu", "scale")
 
 
 @command("benchmark")
@@ -71,6 +72,7 @@ def written(options: argparse.Namespace, run: Run) -> Iterator[str]:
         "load": lambda: loading_section(run, plan),
         "structures": lambda: structure_section(run, options.index, options.root, options.files),
         "explain": lambda: explain_section(run, plan.data, plan.threads),
+        "atlas": lambda: atlas_section(run),
         "gpu": lambda: device_section(run, plan),
         "scale": lambda: scale_section(str(options.large_data)),
     }
