@@ -111,7 +111,7 @@ def test_a_structure_is_embedded_and_explained(folder: Path, monkeypatch: pytest
     for words in (
         shlex.split(line, comments=True) for line in blocks(text, "bash")[0].replace("\\\n", " ").splitlines()
     ):
-        if words[1] != "predict":  # needs fine-tuned models
+        if "fold0" not in words:  # models of the reader's own
             assert main([*words[1:], "--device", "cpu"]) == 0
     assert (folder / "scores.csv").is_file() and list((folder / "pages").glob("*.html"))
     found: dict = {}
