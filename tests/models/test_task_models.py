@@ -158,7 +158,9 @@ def test_contrastive_loss_by_hand() -> None:
     assert contrastive_loss(z[:1], y[:1]).item() == pytest.approx(0, abs=1e-6)
 
 
-@pytest.mark.parametrize("target", [name for name in MODELS if name not in ("ProteinInterfaceModel", "CompositionModel")])
+@pytest.mark.parametrize(
+    "target", [name for name in MODELS if name not in ("ProteinInterfaceModel", "CompositionModel")]
+)
 @pytest.mark.parametrize("source", ["DenoisePretrainModel", "ProteinInterfaceModel", "ClassifierModel"])
 def test_any_model_starts_from_any_checkpoint(source: str, target: str) -> None:
     start, model = make(source), make(target)
