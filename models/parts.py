@@ -17,7 +17,7 @@ ENCODER = (
     *("encoding.", "taxonomy.", "trunk."),
     *("top_encoder.", "atom_block_attn.", "atom_block_attn_norm.", "attention_pooling."),
 )
-"""What models.backbone.Backbone owns, and the body of the composition model; noise heads lie beside, in `encoder.encoder`."""
+"""The parts of models.backbone.Backbone and the body of the composition model; noise heads lie in `encoder.encoder`."""
 FIXED = "cmplx_model."
 """The encoder of whole complexes in the interface model: never trained (parity SPEC 7)."""
 PARAMETRIZED, ORIGINAL = ".parametrizations.", ".original"
