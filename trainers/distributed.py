@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from configs.errors import BrokenDown, ConfigError, LigareError, Preempted
+from trainers.orphans import ending_with_the_launcher
 
 T = TypeVar("T")
 TIMEOUT = 30.0  # minutes
@@ -77,11 +78,12 @@ def process_group(device: torch.device, timeout: float = TIMEOUT) -> Iterator[No
     if device.type == "cuda":
         torch.cuda.set_device(device)
     # torchrun keeps its store when it starts the ranks anew: without a prefix they would meet the addresses of the dead
-    store, number, size = next(dist.rendezvous("env://"))
-    store = dist.PrefixStore(f"start{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
     backend = "nccl" if device.type == "cuda" else "gloo"
     limit = timedelta(minutes=timeout)
-    dist.init_process_group(backend, store=store, rank=number, world_size=size, timeout=limit)
+    with ending_with_the_launcher():
+        store, number, size = next(dist.rendezvous("env://"))
+        store = dist.PrefixStore(f"start{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+        dist.init_process_group(backend, store=store, rank=number, world_size=size, timeout=limit)
     try:
         yield
         dist.barrier()  # no rank leaves while another still talks to it

@@ -13,6 +13,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main as torchrun
 
 from configs.command import BROKEN_DOWN, INTERRUPTED, PREEMPTED, UNSTORED
+from trainers.orphans import LAUNCHER
 from trainers.preemption import SIGNALS
 
 HANDLED = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"  # torchrun's own, and ours
@@ -21,6 +22,7 @@ HANDLED = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"  # torchrun's own, and ours
 def main(argv: Sequence[str] | None = None) -> int:
     """Start the ranks and wait for them; returns the exit status."""
     os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", HANDLED)
+    os.environ[LAUNCHER] = str(os.getpid())
     try:
         torchrun(None if argv is None else list(argv))
     except SignalException as told:

@@ -1,6 +1,5 @@
 """Signals that ask a run to stop: noted when they come, obeyed by all ranks together where a state can be stored."""
 
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -9,11 +8,11 @@ from typing import Any
 
 from configs.errors import Preempted
 from trainers.distributed import sum_over_ranks
+from trainers.orphans import orphaned
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 CONTINUES = "the same command with --restart auto continues"
 _noted: list[signal.Signals] = []  # a process has one set of signal handlers, and so one list
-_launcher = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else None
 
 
 @contextmanager
@@ -47,11 +46,6 @@ def _note(number: int, _: Any) -> None:
 def told_to_stop() -> bool:
     """Whether this rank has been sent one of the signals, or its launcher is gone and nobody waits for it any more."""
     return bool(_noted) or orphaned()
-
-
-def orphaned() -> bool:
-    """Whether the launcher that started this rank was killed."""
-    return _launcher is not None and os.getppid() != _launcher
 
 
 def stopped(what: str) -> Preempted:
