@@ -117,6 +117,8 @@ def answered(answer: Answer) -> Answer:
             response = JSONResponse({"error": refused.reason}, refused.status)
         except ClientDisconnect:
             response = Response(status_code=400)
+        except OSError as failed:  # a full disk; its path is none of the user's
+            response = JSONResponse({"error": f"the server can't keep the file: {failed.strerror}"}, 500)
         for name, value in {"Content-Security-Policy": POLICY, **HEADERS}.items():
             response.headers.setdefault(name, value)
         return response
@@ -138,7 +140,7 @@ async def order_of(request: Request) -> dict[str, Any]:
             raise Refused(413, "the order is too long")
     try:
         order = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter of brackets in brackets in brackets ...
         order = None
     if not isinstance(order, dict):
         raise Refused(400, "the order is no JSON object")

@@ -12,7 +12,7 @@ from scripts.page.pool import Refused
 STRUCTURES = (".pdb", ".ent", ".cif", ".mmcif", ".pdbx")
 LIGANDS = (".sdf", ".mol", ".mol2")
 TOKEN = re.compile(r"[\w-]{32}")
-LONGEST = 80  # characters of a file name
+LONGEST = 60  # characters of a file name; each may be four bytes, of 255
 
 
 class Uploads:

@@ -184,6 +184,7 @@ def test_nothing_is_given_to_other_sites_or_guessed(server: Server) -> None:
     assert server.analyse(token=seen["token"], file="../x.pdb", chain1="A")[0] == 404
     assert server.analyse(token="../..", file="x.pdb", chain1="A")[0] == 404
     assert server.ask("analyse", b"[1]")[0] == 400
+    assert server.ask("analyse", b"[" * 50_000)[0] == 400
     with urllib.request.urlopen(f"{server.address}/", timeout=60) as page:
         assert "default-src 'none'" in page.headers["Content-Security-Policy"]
         assert not re.search(r"https?://", page.read().decode())

@@ -83,7 +83,7 @@ def test_orders_wait_in_a_line_of_limited_length() -> None:
 def test_names_of_uploads_lose_what_is_dangerous() -> None:
     assert plain("../../etc/1abc.PDB.gz", STRUCTURES) == "1abc.PDB.gz"
     assert plain("C:\\x y\\a b.cif", STRUCTURES) == "a_b.cif"
-    assert len(plain("x" * 500 + ".pdb", STRUCTURES)) <= 80
+    assert len(plain("\U00020000" * 500 + ".pdb.gz", STRUCTURES).encode()) <= 255
     assert plain("l.sdf", LIGANDS) == "l.sdf"
     for name in ("", ".pdb.exe", "index.csv", "x.sdf"):
         with pytest.raises(Refused, match="unknown kind"):
