@@ -11,6 +11,7 @@ NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?")
 # What files write for no atom in particular; such entries are left out.
 DUMMIES = frozenset("* A Q X R R# L LP DU XX D T M".split())
 V3000_ATOM = re.compile(r"^M  V30 +\d+ +(\S+) +(\S+) +(\S+) +(\S+)", re.M)
+V3000 = "M  V30 "  # begins a line
 MOL2_ATOMS = "@<TRIPOS>ATOM"
 
 
@@ -38,8 +39,9 @@ def check_sdf(record: str, *where: str) -> str:
             raise StructureError(f"has the unknown element {atom.element!r}", *where, f"line {atom.line}")
         if symbol in ATOMIC_NUMBER and atom.element != symbol.capitalize():
             line = lines[atom.line - 1]
-            start = line.index(atom.element, 30 if line[:6] != "M  V30" else 7)
-            lines[atom.line - 1] = line[:start] + symbol.capitalize() + line[start + len(symbol) :]
+            start = line.find(atom.element, 30 if line[:6] != "M  V30" else 7)
+            if start >= 0:  # else on a line that goes on from it; RDKit refuses it there
+                lines[atom.line - 1] = line[:start] + symbol.capitalize() + line[start + len(symbol) :]
     return "\n".join(lines)
 
 
@@ -52,12 +54,19 @@ def _v2000_atoms(lines: list[str]) -> Iterator[AtomText]:
 
 
 def _v3000_atoms(lines: list[str]) -> Iterator[AtomText]:
-    inside = False
+    inside, begun, first = False, "", 0
     for number, line in enumerate(lines, 1):
+        if begun:
+            line = begun + line.removeprefix(V3000)
+        else:
+            first = number
+        begun = line[:-1] if line.startswith(V3000) and line.endswith("-") else ""  # the next line goes on
+        if begun:
+            continue
         if line.startswith(("M  V30 BEGIN", "M  V30 END")):
             inside = line.split()[2:4] == ["BEGIN", "ATOM"]
         elif inside and (found := V3000_ATOM.match(line)):
-            yield AtomText(number, found[1], found.groups()[1:])
+            yield AtomText(first, found[1], found.groups()[1:])
 
 
 def check_mol2(record: str, *where: str) -> None:

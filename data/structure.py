@@ -24,6 +24,7 @@ from data.raw_atoms import RawAtoms
 from data.vocab import ATOMIC_NUMBER
 
 log = logging.getLogger(__name__)
+PLACE = ["Cartn_x", "Cartn_y", "Cartn_z"]
 DEUTERIUM = 119  # gemmi's number for it
 NO_NUMBER = -(2**31)  # gemmi's residue number where there is none
 MOST_ASCII = 127
@@ -103,10 +104,14 @@ def plain_text(content: bytes, path: str | Path) -> bytes:
 def _from_mmcif(content: bytes, path: Path, model: int) -> RawAtoms:
     try:
         document = gemmi.cif.read_string(content)
-        block = next((b for b in document if len(b.find("_atom_site.", ["Cartn_x"]))), None)
+        block, *others = [b for b in document if len(b.find("_atom_site.", PLACE))] or [None]
         if block is None:
-            raise StructureError("holds no table of atoms (_atom_site)", path, hint="a coordinate file is needed")
+            what = "holds no table of atoms (_atom_site) with their places"
+            raise StructureError(what, path, hint="a coordinate file is needed")
+        if others:
+            log.warning("%s: %d more blocks of data with atoms are left out", path, len(others))
         _check_numbers(block, path)
+        _name_chains(block, path)
         read = gemmi.make_structure_from_block(block)
         parents = _parents(read)
         for name, parent in block.find("_chem_comp.", ["id", "mon_nstd_parent_comp_id"]):
@@ -126,6 +131,17 @@ def _check_numbers(block: gemmi.cif.Block, path: Path) -> None:
         for value in set(block.find_values(f"_atom_site.{name}")):
             if len(value) > LONGEST_NUMBER:
                 raise StructureError(f"has the {name} {value[:40]!r}", path, hint="no number of a residue or model")
+
+
+def _name_chains(block: gemmi.cif.Block, path: Path) -> None:
+    """Fill in a column that gemmi needs where only the author's names of chains are given."""
+    if block.find_values("_atom_site.label_asym_id"):
+        return
+    if not block.find_values("_atom_site.auth_asym_id"):
+        raise StructureError("has no names of chains (_atom_site.auth_asym_id or label_asym_id)", path)
+    loop = block.find_values("_atom_site.Cartn_x").get_loop()
+    if loop is not None:
+        loop.add_columns(["_atom_site.label_asym_id"], "?")
 
 
 def _from_pdb(content: bytes, path: Path, model: int) -> RawAtoms:

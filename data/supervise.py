@@ -96,7 +96,8 @@ def _borrowed(memory: float) -> Iterator[_Process]:
             if process.alive():
                 _idle.append(process)
     finally:
-        _busy.discard(process)
+        with _lock:  # `end_processes` may be looking through them
+            _busy.discard(process)
 
 
 def end_processes() -> None:

@@ -184,6 +184,7 @@ class Trainer(Steps):
         try:
             return self.evaluate(self.valid_loader)
         except Preempted:  # between the last step of the epoch and its end
+            self.told_to_stop = True  # there will be no other try to store it
             self._save_state()
             raise
 

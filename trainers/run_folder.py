@@ -48,12 +48,13 @@ def restart_state(save_dir: str | Path, resumed_from: str | None = None) -> Trai
     def find() -> Path | None:
         found = find_restart(save_dir, resumed_from)
         if found is not None and found.run_folder is not None:
+            mine.append(found)  # holds the lock until this call is over
             hold(found.run_folder, found)
             found = find_restart(save_dir, resumed_from)  # again: whoever held the lock may have stored more
         if found is None or found.run_folder is None:
             return None
         hold(found.run_folder, found)
-        mine.append(found)
+        mine[:] = [found]
         return found.path
 
     path = on_main(find)

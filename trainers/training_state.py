@@ -118,7 +118,10 @@ def find_restart(save_dir: str | Path, resumed_from: str | None = None) -> Train
     runs = [path for path in Path(save_dir).glob("version_*") if RUN_NAME.fullmatch(path.name)]
     for run in sorted(runs, key=lambda path: int(path.name.partition("_")[2]), reverse=True):
         if resumed_from is not None:
-            options = read_json(run / "train_config.json", error=CheckpointError).get("options", {})
+            path = run / "train_config.json"
+            if not path.exists():  # killed before it was begun
+                continue
+            options = read_json(path, error=CheckpointError).get("options", {})
             if resumed_from not in (options.get("resume"), options.get("pretrain_state")):
                 continue
         state = newest_state(run)

@@ -167,6 +167,24 @@ def test_mmcif_without_author_columns_uses_the_others(tmp_path: Path) -> None:
     assert (found.chains(), found.resid.tolist()) == (["B"], [1])
 
 
+def test_mmcif_without_the_other_columns_uses_the_authors(tmp_path: Path) -> None:
+    text = rows(2, number="7", chain="B")
+    lines = [line for line in text.split("\n") if "label_asym_id" not in line]
+    without = [" ".join(w for i, w in enumerate(l.split()) if i != 6) if l.startswith("ATOM") else l for l in lines]
+    found = read(tmp_path, "\n".join(without), "x.cif")
+    assert (found.chains(), found.resid.tolist()) == (["B"], [7])
+    for column in ("label_asym_id", "Cartn_z"):
+        lacking = text.replace(f"_atom_site.{column}\n", f"_atom_site.no_{column}\n").replace("auth_asym_id", "no_id")
+        with pytest.raises(StructureError, match="has no names of chains|no table of atoms .* with their places"):
+            read(tmp_path, lacking, "x.cif")
+
+
+def test_further_blocks_of_mmcif_are_left_out_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    other = rows(1, chain="B").replace("data_test", "data_other")
+    assert read(tmp_path, rows(1) + "data_empty\n_a 1\n" + other, "x.cif").chains() == ["A"]
+    assert "x.cif: 1 more blocks of data with atoms are left out" in caplog.text
+
+
 def test_segments_name_chains_where_no_atom_has_one(tmp_path: Path) -> None:
     one, two = residue("SER", 1, SER, " "), residue("SER", 1, SER, " ", shift=(20, 0, 0))
     lines = [line[:72] + name + line[76:] for name, part in (("PROA", one), ("PROB", two)) for line in part]

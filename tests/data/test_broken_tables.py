@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -129,6 +130,7 @@ def changed(line: int, first: int, text: str) -> str:
     [
         SDF,
         V3000,
+        re.sub(r"(M  V30 \d+ C \S+ )", r"\1-\nM  V30 ", V3000),  # lines that go on
         SDF + "$$$$\n" + SDF,
         SDF.replace("\n", "\r\n"),
         SDF.replace("\n", "\r"),

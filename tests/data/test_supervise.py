@@ -121,3 +121,27 @@ def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
 def test_limits_that_make_no_sense_are_refused(limits: dict[str, float], option: str) -> None:
     with pytest.raises(ConfigError, match=option):
         Limits(**limits)
+
+
+def test_processes_are_given_back_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a program that ends them could find their number changed, and leave some."""
+    locked = []
+
+    class Watched(set):
+        def discard(self, process: object) -> None:
+            locked.append(supervise._lock.locked())
+            super().discard(process)
+
+    class Process:
+        def __init__(self, memory: float) -> None:
+            self.memory = memory
+
+        def alive(self) -> bool:
+            return False
+
+    monkeypatch.setattr(supervise, "_busy", Watched())
+    monkeypatch.setattr(supervise, "_idle", [])
+    monkeypatch.setattr(supervise, "_Process", Process)
+    with supervise._borrowed(1.0):
+        pass
+    assert locked == [True]

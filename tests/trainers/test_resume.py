@@ -1,5 +1,7 @@
 """A resumed run equals the uninterrupted one, bit for bit."""
 
+import errno
+import gc
 import os
 import shutil
 import signal
@@ -13,8 +15,8 @@ import pytest
 import torch
 from stand_ins import TinyModel, TinyTrainer, make_loader, make_trainer
 
-from configs.errors import CheckpointError
-from trainers import Trainer
+from configs.errors import CheckpointError, Preempted, StorageError
+from trainers import Trainer, run_folder, run_lock, saving
 from trainers.callbacks import Callback
 from trainers.rng import seed_everything
 from trainers.training_state import find_restart, read_state
@@ -219,3 +221,42 @@ def test_a_state_without_moving_average_is_refused(tmp_path: Path) -> None:
     run(tmp_path / "runs", stop=4, ema_decay=None)
     with pytest.raises(CheckpointError, match=r"holds no moving average.*leave out --ema_decay"):
         run(tmp_path / "runs", allow_changes=["ema_decay"])
+
+
+def test_a_run_killed_before_its_options_were_written_is_passed_over(tmp_path: Path) -> None:
+    """Of a command with --resume, which looks for runs that were started with the same one."""
+    run(tmp_path, stop=4)
+    (tmp_path / "version_1").mkdir()
+    assert find_restart(tmp_path, "a state") is None
+
+
+def test_a_folder_stays_locked_between_both_looks_at_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path, stop=4)
+    gc.collect()
+    folder, held = tmp_path / "version_0", []
+
+    def hold(*arguments: Any) -> None:
+        held.append(folder.resolve() in run_lock._held)
+        run_lock.hold(*arguments)
+
+    monkeypatch.setattr(run_folder, "hold", hold)
+    assert run_folder.restart_state(tmp_path) is not None
+    assert held == [False, True]
+
+
+def test_a_signal_in_a_validation_tells_when_nothing_could_be_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Status 75 would say that everything is stored."""
+    trainer = make_trainer(tmp_path, **OPTIONS)
+
+    def evaluate(loader: Any) -> dict[str, float]:
+        def write(*_: Any) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(saving, "write_state", write)
+        raise Preempted("stopped")
+
+    monkeypatch.setattr(trainer, "evaluate", evaluate)
+    with pytest.raises(StorageError, match="the state before batch 6 of epoch 0 could not be stored"):
+        trainer.train(gpus=[-1])
