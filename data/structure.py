@@ -104,10 +104,11 @@ def plain_text(content: bytes, path: str | Path) -> bytes:
 def _from_mmcif(content: bytes, path: Path, model: int) -> RawAtoms:
     try:
         document = gemmi.cif.read_string(content)
-        block, *others = [b for b in document if len(b.find("_atom_site.", PLACE))] or [None]
-        if block is None:
+        blocks = [b for b in document if len(b.find("_atom_site.", PLACE))]
+        if not blocks:
             what = "holds no table of atoms (_atom_site) with their places"
             raise StructureError(what, path, hint="a coordinate file is needed")
+        block, *others = blocks
         if others:
             log.warning("%s: %d more blocks of data with atoms are left out", path, len(others))
         _check_numbers(block, path)

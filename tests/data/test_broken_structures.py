@@ -175,7 +175,7 @@ def test_mmcif_without_the_other_columns_uses_the_authors(tmp_path: Path) -> Non
     assert (found.chains(), found.resid.tolist()) == (["B"], [7])
     for column in ("label_asym_id", "Cartn_z"):
         lacking = text.replace(f"_atom_site.{column}\n", f"_atom_site.no_{column}\n").replace("auth_asym_id", "no_id")
-        with pytest.raises(StructureError, match="has no names of chains|no table of atoms .* with their places"):
+        with pytest.raises(StructureError, match=r"has no names of chains|no table of atoms .* with their places"):
             read(tmp_path, lacking, "x.cif")
 
 

@@ -136,7 +136,7 @@ def changed(line: int, first: int, text: str) -> str:
         SDF.replace("\n", "\r"),
         gzip.compress(SDF.encode(), mtime=0),
     ],
-    ids=["v2000", "v3000", "several", "crlf", "cr", "gzip"],
+    ids=["v2000", "v3000", "v3000 that goes on", "several", "crlf", "cr", "gzip"],
 )
 def test_every_kind_of_sdf_gives_the_same_molecule(tmp_path: Path, text: str | bytes) -> None:
     assert Chem.MolToSmiles(sdf(tmp_path, text)) == "CC(=O)Nc1ccccc1"
