@@ -178,6 +178,8 @@ def _columns(header: list[str], path: Path) -> dict[str, int]:
         elif name in REQUIRED and not (name.startswith("chain") and "ligand_path" in header):
             hint = f"its columns: {shortened(header)}"
             raise DataError(f"lacks the column {name!r}", path, hint=hint)
+    if "id" in header:  # beside it, pdb_id names the entry, which several rows may share
+        found["pdb_id"] = header.index("id")
     return found
 
 

@@ -80,6 +80,13 @@ def test_an_index_keeps_its_order_and_all_of_its_columns(index: Path) -> None:
     assert entries[1].path == "2xyz.pdb"
 
 
+def test_rows_of_one_entry_keep_the_ids_of_a_table_that_has_both(structure: Path, tmp_path: Path) -> None:
+    index = tmp_path / "index.csv"
+    index.write_text("id,pdb_id,pdb_path,chain1,chain2\nx_1,1abc,1abc.pdb,A,B\nx_2,1abc,1abc.pdb,B,A\n")
+    entries = list(opened(index))
+    assert [(entry.name, entry.row["pdb_id"]) for entry in entries] == [("x_1", "1abc"), ("x_2", "1abc")]
+
+
 def test_rows_that_fail_are_told_with_line_and_reason(index: Path) -> None:
     inputs = opened(index)
     list(inputs)
