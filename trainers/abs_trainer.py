@@ -248,7 +248,7 @@ class Trainer(Steps):
     def _maintain_topk_checkpoint(self, metric: float | None, improved: bool, metrics: dict[str, Any]) -> None:
         """Store the weights and what is known about them if they are among the best `save_topk`, and delete those that
         no longer are."""
-        if not self.checkpoints.wanted(metric, improved):
+        if not from_main(self.checkpoints.wanted(metric, improved)):  # only there a save that failed is known
             return
 
         def store() -> None:

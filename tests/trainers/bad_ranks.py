@@ -1,5 +1,6 @@
 """Run as two ranks by test_bad_ranks.py: one of them has a fault; tells what both made of it."""
 
+import errno
 import json
 import os
 import shutil
@@ -17,7 +18,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from configs.command import command
 from configs.errors import BrokenDown, ConfigError
-from trainers import Trainer
+from models.persistence import save_pretrained
+from trainers import Trainer, checkpoint
 from trainers.callbacks import Callback
 from trainers.distributed import barrier, gather_objects, is_main, process_group, rank, world_size
 from trainers.gather_rows import gather_rows, tell_missing
@@ -99,6 +101,21 @@ class AddsItsOwn(Callback):
         metrics["loss"] = float(trainer.epoch if rank() == 0 else -trainer.epoch)
 
 
+class FailsToStore(Callback):
+    """The best checkpoint, that of epoch 1, can't be stored: the main rank then wants the next one, the worst."""
+
+    def on_validation(self, trainer: Trainer, metrics: dict[str, float]) -> None:
+        metrics["loss"] = [2.0, 1.0, 3.0][trainer.epoch]
+        if trainer.epoch == 1:
+            checkpoint.save_pretrained = self.fail
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        checkpoint.save_pretrained = save_pretrained
+
+    def fail(self, *_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def uneven(folder: Path) -> dict[str, Any]:
     loader = make_loader(N_TRAIN - 4 * rank(), 4, rank=rank(), world=world_size())
     return train(folder, TinyModel(dropout=0), train_loader=loader)
@@ -134,6 +151,9 @@ CASES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "halves": lambda folder: train(folder, FaultyModel("memory", 7, 1, most=1)),
     "halves_accumulate": lambda folder: train(folder, FaultyModel("memory backward", 7, 1, most=1), accumulate=2),
     "accumulate": lambda folder: train(folder, TinyModel(dropout=0), accumulate=2),
+    "unstored": lambda folder: train(
+        folder, TinyModel(dropout=0), callbacks=[FailsToStore()], max_epoch=3, save_topk=1
+    ),
     "memory": lambda folder: train(folder, FaultyModel("memory", 7, 1)),
     "memory_backward": lambda folder: train(folder, FaultyModel("memory backward", 7, 1)),
     "memory_accumulate": lambda folder: train(folder, FaultyModel("memory", 7, 1), accumulate=2),

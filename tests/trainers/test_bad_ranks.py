@@ -95,6 +95,14 @@ def test_what_a_callback_says_on_the_main_rank_counts(results: dict[str, Any]) -
     assert [record["valid"]["loss"] for record in history] == [0.0, 1.0]
 
 
+def test_a_checkpoint_that_can_not_be_stored_keeps_ranks_together(results: dict[str, Any]) -> None:
+    """The main rank alone knows that it failed, and all ranks take part in the next try."""
+    assert [record["epoch"] for record in results["1"]["unstored"]["history"]] == [0, 1, 2]
+    kept = json.loads((results["folder"] / "unstored" / "version_0" / "checkpoint" / "topk.json").read_text())
+    assert [one["epoch"] for one in kept["checkpoints"]] == [0]
+    assert "the checkpoint of epoch 1 could not be stored" in (results["folder"] / "log0").read_text()
+
+
 def test_a_sharded_optimiser_takes_the_same_steps_and_stores_the_same_state(results: dict[str, Any]) -> None:
     assert results["0"]["shards"] == results["0"]["plain"]
     states = [results["folder"] / case / "version_0" / "training_state" for case in ("shards", "plain")]
