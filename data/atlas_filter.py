@@ -2,6 +2,7 @@
 
 import operator
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from math import isfinite
 from typing import Any
@@ -42,7 +43,10 @@ def allowed_by(atlas: Atlas, conditions: Sequence[str]) -> np.ndarray | None:
         column, sign, value = found.groups()
         allowed &= np.array([meets(one, sign, value) for one in atlas.column(column)], bool)
     if not allowed.any():
-        raise ConfigError(f"no row of {len(atlas)} has {' and '.join(conditions)}", "--where")
+        column = CONDITION.match(conditions[0])[1]  # type: ignore[index]
+        often = ", ".join(value for value, _ in Counter(atlas.column(column)).most_common(5))
+        reason = f"no row of {len(atlas)} has {' and '.join(conditions)}"
+        raise ConfigError(reason, "--where", hint=f"the commonest values of {column}: {often}")
     return allowed
 
 

@@ -96,7 +96,9 @@ def backbone_of(model: Any) -> Backbone:
     found = model if isinstance(model, Backbone) else getattr(model, "prot_model", None)
     if found is None:
         hint = "only models with an encoder of atoms and blocks have vectors"
-        raise CheckpointError(f"is a {type(model).__name__}, which has no encoder", "model", hint=hint)
+        if hasattr(model, "frozen"):
+            hint = "take the checkpoint that it was fitted on: checkpoints/pretrain_small for those that are shipped"
+        raise CheckpointError(f"is a {type(model).__name__}, which has no encoder of its own", "model", hint=hint)
     return found
 
 

@@ -181,13 +181,13 @@ def columns_of(
     shown = np.where(sure[:, None], values, np.nan)
     if not target.classes:
         found = {target.name: shown[:, 0]}
-        return found if spread is None else found | {f"spread {target.name}": spread[:, 0]}
+        return found if spread is None else found | {f"spread {target.name}": np.where(sure, spread[:, 0], np.nan)}
     before = f"{target.name} " if named else ""
     best = values.argmax(axis=1)
     names: dict[str, Any] = {f"probability {before}{name}": shown[:, i] for i, name in enumerate(target.classes)}
     names[target.name] = [target.classes[i] if certain else "" for i, certain in zip(best, sure)]
     if spread is not None:
-        names[f"spread {before}".strip()] = spread[np.arange(len(best)), best]
+        names[f"spread {before}".strip()] = np.where(sure, spread[np.arange(len(best)), best], np.nan)
     return names
 
 

@@ -51,15 +51,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     inputs = open_inputs(given, predictor.vocabulary)
     progress = tqdm(inputs, desc="interfaces", total=inputs.total, disable=not sys.stderr.isatty())
     columns: dict[str, Any] = {}
+    unsure = 0
     labelled = Labelled(predictor, options.interval, options.bootstrap)
     with open_table(options.out, ".csv") as writer:
         for found in predictor(progress, options.max_blocks):
             columns = predictor.columns(found, options.confidence_threshold, options.interval)
             labelled.add(found)
+            unsure += (
+                int((columns["confidence"] < options.confidence_threshold).sum()) if "confidence" in columns else 0
+            )
             writer.write(beside_input(found.entries, columns))
         if not writer.rows:
             raise nothing_made(inputs.failures, given.input)
     print(f"{writer.rows} predictions ({', '.join(columns)}) in {options.out}")
+    if unsure:
+        print(f"{unsure} of them left empty: less sure than {options.confidence_threshold:g}")
     if scores := tell_scores(labelled, options.out):
         print(scores)
     if told := tell_failures(options.out, inputs.failures):

@@ -39,6 +39,10 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "data/prepare_parallel.py": {"_alone": "a lock is a file that stays open"},
     "scripts/fuzzing/fuzz.py": {"fuzz": "keeps findings for whoever looks into them"},
     "models/published.py": {"save_published": "to memory"},
+    "data/download.py": {"_receive": "a temporary part that is continued, and renamed when it is whole"},
+    "data/entries.py": {"note": "a list that grows by whole lines, in one write"},
+    "scripts/page/uploads.py": {"store": "an upload in a folder that is deleted; nothing of a broken one stays"},
+    "scripts/run_figures.py": {"as_svg": "to memory"},
 }
 
 

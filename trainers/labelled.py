@@ -70,12 +70,17 @@ class Labelled:
         else:
             target, values = self._in_unit(target), values[:, 0]
             unknown = 1 - np.concatenate(self._parts["confidence"]) if self._parts["confidence"] else None
-            sure = sureness.of_numbers(answer.name, values, target, unknown)
+            sure = sureness.of_numbers(answer.name, values, target, unknown, self._unit())
             scores = draws(regression_metrics, values, target)
         told["scores"] = {name: score._asdict() for name, score in scores.items()}
         curve = None if sure is None else sure.told(self._groups, self.resamples, 0)
         told["coverage"] = [] if curve is None else [curve]
         return told | self._interval(target)
+
+    def _unit(self) -> str:
+        if self.scale is None:
+            return ""
+        return self.scale.unit if self.predictor.transformed else self.scale.data_unit
 
     def _in_unit(self, target: np.ndarray) -> np.ndarray:
         transformed = self.predictor.transformed and self.scale is not None

@@ -271,6 +271,7 @@ def test_hostile_weights_are_not_executed(legacy: bool, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_every_type_goes_to_the_hub_and_back(name: str, hub: FakeHub) -> None:
     sizes: dict[str, Any] = {"ProteinInterfaceModel": {"prot_model": SMALL}, "CompositionModel": {"hidden_dims": "8"}}
+    sizes["KernelModel"] = {"encoder": SMALL}
     made = create_model(name, **sizes.get(name, SMALL))
     made.push_to_hub("owner/model")
     again = MODELS[name].from_pretrained("owner/model")  # type: ignore[attr-defined]

@@ -65,6 +65,7 @@ def test_a_saved_model_comes_back_the_same(model: DenoisePretrainModel, saved: P
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_can_be_made_saved_and_read(name: str, tmp_path: Path) -> None:
     sizes = {"ProteinInterfaceModel": {"prot_model": SMALL}, "CompositionModel": {"hidden_dims": "8,4"}}
+    sizes["KernelModel"] = {"encoder": SMALL}
     made = create_model(name, **sizes.get(name, SMALL))
     save_pretrained(made, tmp_path)
     again = from_pretrained(tmp_path)

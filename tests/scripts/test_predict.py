@@ -251,7 +251,7 @@ def test_a_composition_model_answers_for_targets_of_both_types() -> None:
     np.testing.assert_allclose(columns["pK (pK)"], 2 * logits[:, 0] + 6, rtol=1e-6)
     np.testing.assert_allclose(columns["probability site in"], 1 / (1 + np.exp(logits[:, 2] - logits[:, 1])), rtol=1e-5)
     assert columns["confidence"].tolist() == [1, 0.5]
-    with pytest.raises(CheckpointError, match="is a CompositionModel, which has no encoder"):
+    with pytest.raises(CheckpointError, match="is a CompositionModel, which has no encoder of its own"):
         backbone_of(model)
 
 
