@@ -31,6 +31,7 @@ from data.splits import group_of
 from models.embed import batches, collated, each_alone
 from models.kernel_model import KernelConfig, KernelModel, frozen_encoder
 from models.load_any import load_checkpoint
+from trainers.baseline_features import composition
 from trainers.ensemble import mean_and_sd
 from trainers.kernel_fit import CHOSEN, Choice, Features, choose_kernels, fit_kernel, left_out, predictors
 from trainers.kernel_record import facts_of
@@ -102,7 +103,11 @@ def features_of(model: KernelModel, encoder: Any, items: Sequence[Item]) -> Feat
         ids=np.array([item.id for item in items]),
         groups=np.array([group_of(item.id, item.group) for item in items]),
         labels=np.array([item.label for item in items], float),
-        blocks={"descriptors": descriptors, "representation": representation},
+        blocks={
+            "descriptors": descriptors,
+            "representation": representation,
+            "composition": composition(items, 1 + max(int(item.B.max()) for item in items)),
+        },
     )
 
 

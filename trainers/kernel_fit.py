@@ -17,7 +17,7 @@ from sklearn.svm import SVR
 
 from configs.errors import DataError
 from data.descriptors import NAMES
-from trainers.baselines import forest_predictor
+from trainers.baselines import forest_predictor, linear_predictor
 
 WIDTHS, PENALTIES = (0.03, 0.1, 0.3, 0.9), (0.3, 1.0, 3.0, 10.0)
 SHARES = (0.0, 0.3, 1.0)  # of the features behind the first block, in the squared distance
@@ -36,7 +36,7 @@ class Features(NamedTuple):
     """Of a data set.
 
     Attributes:
-        ids, groups, labels: [items]. blocks: name -> [items, n] numbers: descriptors, representation.
+        ids, groups, labels: [items]. blocks: name -> [items, n] numbers: descriptors, representation, composition.
     """
 
     ids: np.ndarray
@@ -208,6 +208,11 @@ def linear(features: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> Call
     return LinearRegression().fit(features, labels).predict
 
 
+def ridge(features: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Ridge regression, its penalty chosen by inner folds of groups."""
+    return linear_predictor("regression", groups).fit(features, labels, groups=groups).predict
+
+
 def trees(features: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """Extremely randomised trees."""
     return forest_predictor("regression").fit(features, labels).predict
@@ -237,6 +242,7 @@ def predictors(features: Features) -> dict[str, tuple[Fit, np.ndarray]]:
     return {
         "mean": (mean, d),
         "sizes, linear": (linear, size_model(d)),
+        "composition, linear": (ridge, features.blocks["composition"]),
         "contacts by class, linear": (linear, contact_model(d)),
         "descriptors, trees": (trees, d),
         "descriptors, kernel": (kernel(d.shape[1]), d),

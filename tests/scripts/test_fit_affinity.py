@@ -57,7 +57,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_every_regressor_is_scored_on_all_items_and_the_subset(made: tuple[Path, Path]) -> None:
     _, out = made
     rows = pd.read_json(out / "scores.json")
-    assert rows["items"].tolist().count(36) == 7
+    assert rows["items"].tolist().count(36) == 8
     kept = rows[rows["predictor"] == CHOSEN]
     assert kept["subset"].tolist() == ["", "a_"]
     assert kept["items"].tolist() == [36, 18]

@@ -85,9 +85,8 @@ def test_no_item_is_predicted_by_a_fit_that_saw_its_group() -> None:
 
 def test_all_predictors_are_fitted_to_what_their_name_says() -> None:
     descriptors = np.log1p(RNG.integers(0, 9, (30, len(NAMES))).astype(float))
-    features = Features(
-        np.arange(30).astype(str), GROUPS[:30], Y[:30], {"descriptors": descriptors, "representation": X[:30]}
-    )
+    blocks = {"descriptors": descriptors, "representation": X[:30], "composition": RNG.integers(0, 4, (30, 6))}
+    features = Features(np.arange(30).astype(str), GROUPS[:30], Y[:30], blocks)
     found = predictors(features)
     assert list(found)[-1] == CHOSEN
     assert found[CHOSEN][1].shape[1] == len(NAMES) + 5
