@@ -113,10 +113,10 @@ class WandbLogger(Callback):
                 id=remembered.read_text().strip() if remembered.exists() else None,
                 resume="allow",
             )
-        except wandb.Error as error:
+            atomic_write(remembered, self.run.id)
+        except (wandb.Error, OSError) as error:  # also a full disk
             say(f"--use_wandb: {error}; going on without it (WANDB_MODE=offline needs no account)")
-            return
-        atomic_write(remembered, self.run.id)
+            self.run = None
 
     def on_log(self, trainer: "Trainer", record: dict[str, Any]) -> None:
         self._write(record)
