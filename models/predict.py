@@ -97,7 +97,9 @@ class Predictor:
             return None
         return np.array([max(unknown_fraction(entry.item, types) for types in sets) for entry in entries])
 
-    def columns(self, found: Prediction, threshold: float = 0.0, level: float | None = None) -> dict[str, Any]:
+    def columns(
+        self, found: Prediction, threshold: float = 0.0, level: float | None = None, max_spread: float | None = None
+    ) -> dict[str, Any]:
         """Columns of a table.
 
         Of a number TARGET, and `spread TARGET`; with a level `low` and `high`, of several numbers `low TARGET`, ...
@@ -108,9 +110,12 @@ class Predictor:
         Args:
             threshold: of the confidence; what is less sure than that is left empty.
             level: share of truths between `low` and `high` (`check_intervals`); None: without them.
+            max_spread: of the models of an ensemble, in the unit of the prediction (of classes: of the likeliest one's
+                probability); what they agree on less is left empty.
 
         Raises:
-            ConfigError: a threshold outside of 0 to 1, or one for predictions whose confidence is not known.
+            ConfigError: a threshold outside of 0 to 1, or one for predictions whose confidence is not known; a largest
+                spread for a single model.
         """
         check_threshold(threshold)
         ends = {} if level is None else self.intervals(found, level)
@@ -123,6 +128,8 @@ class Predictor:
                 raise ConfigError(f"the confidence in {target.name} is not known", "--confidence_threshold", hint=hint)
             sure = np.ones(len(found.entries), bool) if confidence is None else confidence >= threshold
             spread = None if found.spreads is None else found.spreads[number]
+            if max_spread is not None:
+                sure &= agreed(target, found.values[number], spread, max_spread)
             several = bool(target.classes) and len(self.answers) > 1
             columns |= columns_of(target, found.values[number], spread, sure, several)
             if number in ends:
@@ -174,6 +181,14 @@ class Predictor:
         return ends
 
 
+def agreed(target: Answer, values: np.ndarray, spread: np.ndarray | None, largest: float) -> np.ndarray:
+    """[items] whether the models of an ensemble differ by no more than `largest`; ConfigError for a single model."""
+    if spread is None:
+        raise ConfigError("one model has no spread", "--max_spread", hint="name several with --checkpoint")
+    column = values.argmax(axis=1) if target.classes else np.zeros(len(values), int)
+    return spread[np.arange(len(values)), column] <= largest
+
+
 def columns_of(
     target: Answer, values: np.ndarray, spread: np.ndarray | None, sure: np.ndarray, named: bool
 ) -> dict[str, Any]:
@@ -181,13 +196,13 @@ def columns_of(
     shown = np.where(sure[:, None], values, np.nan)
     if not target.classes:
         found = {target.name: shown[:, 0]}
-        return found if spread is None else found | {f"spread {target.name}": np.where(sure, spread[:, 0], np.nan)}
+        return found if spread is None else found | {f"spread {target.name}": spread[:, 0]}
     before = f"{target.name} " if named else ""
     best = values.argmax(axis=1)
     names: dict[str, Any] = {f"probability {before}{name}": shown[:, i] for i, name in enumerate(target.classes)}
     names[target.name] = [target.classes[i] if certain else "" for i, certain in zip(best, sure)]
     if spread is not None:
-        names[f"spread {before}".strip()] = np.where(sure, spread[np.arange(len(best)), best], np.nan)
+        names[f"spread {before}".strip()] = spread[np.arange(len(best)), best]
     return names
 
 

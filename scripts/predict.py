@@ -55,17 +55,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     labelled = Labelled(predictor, options.interval, options.bootstrap)
     with open_table(options.out, ".csv") as writer:
         for found in predictor(progress, options.max_blocks):
-            columns = predictor.columns(found, options.confidence_threshold, options.interval)
+            columns = predictor.columns(found, options.confidence_threshold, options.interval, options.max_spread)
             labelled.add(found)
-            unsure += (
-                int((columns["confidence"] < options.confidence_threshold).sum()) if "confidence" in columns else 0
-            )
+            unsure += sum(value == "" or value != value for value in columns[predictor.answers[0].name])
             writer.write(beside_input(found.entries, columns))
         if not writer.rows:
             raise nothing_made(inputs.failures, given.input)
     print(f"{writer.rows} predictions ({', '.join(columns)}) in {options.out}")
     if unsure:
-        print(f"{unsure} of them left empty: less sure than {options.confidence_threshold:g}")
+        print(f"{unsure} of them are left empty: not as sure as asked for")
     if scores := tell_scores(labelled, options.out):
         print(scores)
     if told := tell_failures(options.out, inputs.failures):
@@ -80,6 +78,11 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     group = parser.add_argument_group("output")
     group.add_argument("--out", type=Path, required=True, help="table to write: .csv or .parquet")
     group.add_argument("--transformed", action="store_true", help="values after --label_transform, not before it")
+    group.add_argument(
+        "--max_spread",
+        type=float,
+        help="leave empty where the models of an ensemble differ by more, in the unit of the value",
+    )
     group.add_argument(
         "--confidence_threshold", type=float, default=0.0, help="leave empty what is less sure (0 to 1; default 0)"
     )

@@ -37,7 +37,7 @@ FLAGS = {
     "cross-validate": "--out_path --seeds --devices --bootstrap --resample",
     "fit-affinity": "--checkpoint --out --folds --repeats --subset --unit --licence --seed",
     "planted": "--out --n_items --epochs --seed --resamples --n_jobs",
-    "predict": f"{USE} --transformed --confidence_threshold",
+    "predict": f"{USE} --transformed --confidence_threshold --max_spread --interval",
     "embed": f"{USE} --level --representations --rule --guidance",
     "explain": f"{USE} --target --method --output --structures --structure_format --pages --max_blocks",
     "app": "--checkpoint --predictor --atlas --host --port --max_upload --seconds --memory --workers --waiting",

@@ -87,6 +87,23 @@ def test_an_ensemble_has_mean_and_spread_in_the_unit_of_the_labels(shards: str, 
     np.testing.assert_allclose(table["spread dG (kcal/mol)"], values.std(1, ddof=1), rtol=1e-3)
 
 
+def test_what_the_models_of_an_ensemble_disagree_on_is_left_empty(shards: str, tmp_path: Path, capsys: Any) -> None:
+    folders = [saved(tmp_path / str(seed), model_of("AffinityPredictor", seed, KCAL)) for seed in range(2)]
+    run(shards, "--checkpoint", *folders, "--out", tmp_path / "all.csv")
+    table = pd.read_csv(tmp_path / "all.csv")
+    name, spread = "dG (kcal/mol)", table["spread dG (kcal/mol)"]
+    assert spread.nunique() == len(spread) == 3
+    run(shards, "--checkpoint", *folders, "--out", tmp_path / "some.csv", "--max_spread", spread.median() * (1 + 1e-6))
+    some = pd.read_csv(tmp_path / "some.csv")
+    assert (
+        some[name].isna().tolist() == (spread > spread.median() * (1 + 1e-6)).tolist() and some[name].isna().sum() == 1
+    )
+    assert some["spread dG (kcal/mol)"].tolist() == spread.tolist()
+    assert "1 of them are left empty" in capsys.readouterr().out
+    run(shards, "--checkpoint", folders[0], "--out", tmp_path / "one.csv", "--max_spread", 1, status=2)
+    assert "--max_spread: one model has no spread (name several with --checkpoint)" in capsys.readouterr().err
+
+
 def test_classes_have_probabilities_a_spread_and_a_confidence(shards: str, tmp_path: Path) -> None:
     facts = {"labels": {"classes": ["ion", "sugar", "drug"]}}
     models = [model_of("MultiClassClassifierModel", seed, facts, num_classes=3) for seed in range(2)]
