@@ -88,8 +88,8 @@ class Checkpoints:
         return found
 
     def load(self, state: list[dict[str, Any]]) -> None:
-        """Go on with these checkpoints; those that are gone are left out."""
-        self.kept = [Kept(**entry) for entry in state if (self.folder / entry["name"]).is_dir()]
+        """Go on with these checkpoints, as the main rank knows them: ranks must not look for themselves."""
+        self.kept = [Kept(**entry) for entry in state]
 
     def _order(self, metric: float | None) -> float:
         if metric is None:

@@ -52,6 +52,7 @@ def collect(trainer: "Trainer") -> TrainingState:
         "scheduler": trainer.scheduler.state_dict() if trainer.scheduler is not None else None,
         "total_steps": curve.total_steps if isinstance(curve, Schedule) else None,
         "checkpoints": trainer.checkpoints.state(),
+        "checkpoint_missed": trainer.checkpoints.missed,
         "history": trainer.history,
         "ranks": ranks,
     }
@@ -91,6 +92,7 @@ def apply(trainer: "Trainer", state: TrainingState) -> None:
         trainer.patience = trainer.config.patience
     else:
         listed = values["checkpoints"]
+        trainer.checkpoints.missed = values.get("checkpoint_missed", False)
         trainer.checkpoints.load(from_main(trainer.checkpoints.sound(listed) if is_main() else []))
     if is_main():
         _take_logs_back(trainer, state)
