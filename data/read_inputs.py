@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from joblib import cpu_count
-from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from scipy.spatial import cKDTree
 
@@ -134,12 +134,16 @@ class AtomNames:
 def processes(n_jobs: int) -> Iterator[tuple[Callable[..., Any], int]]:
     """A function that hands a call to one of several processes and returns its future, and their number.
 
+    The processes are this call's own: joblib keeps a pool for its own use, and fails where another has made it.
+
     Raises:
         DataError: a process was killed.
     """
     n = cpu_count() if n_jobs == -1 else n_jobs
-    executor = get_reusable_executor(max_workers=n)
+    executor = ProcessPoolExecutor(max_workers=n)
     try:
         yield executor.submit, n
     except TerminatedWorkerError as killed:
         raise DataError("a process that reads structures was killed", hint="out of memory? try --n_jobs 1") from killed
+    finally:
+        executor.shutdown(wait=False, kill_workers=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from joblib import Parallel, delayed
 from structure_texts import LYS, SER, atom, chain_of, dimer, write
 
 from configs.errors import ConfigError, DataError, InterfaceError, LigareError, StructureError
@@ -115,6 +116,11 @@ def test_several_processes_give_the_same_in_the_same_order(index: Path) -> None:
     one, two = (opened(index, n_jobs=n) for n in (1, 2))
     assert [plain(entry) for entry in one] == [plain(entry) for entry in two]
     assert one.failures == two.failures
+
+
+def test_joblib_works_after_its_processes_have_read(index: Path) -> None:
+    list(opened(index, n_jobs=2))
+    assert Parallel(n_jobs=2)(delayed(abs)(number) for number in (-1, -2)) == [1, 2]
 
 
 def plain(entry: InputItem) -> dict[str, Any]:
