@@ -17,7 +17,7 @@ from configs.cli import given_options, parse
 from configs.command import command
 from configs.errors import ConfigError
 from configs.files import sha256_of
-from configs.schema import RunConfig
+from configs.schema import NO_NOISE, RunConfig
 from data.label_checks import with_counts
 from data.loader import make_loaders, make_test_loader
 from data.vocab import load_vocabulary
@@ -51,6 +51,9 @@ def check_required(run: RunConfig) -> None:
         raise ConfigError("is required", "--train_set", hint="a folder of shards, made by scripts/process_pdbs.py")
     if not run.train.save_dir:
         raise ConfigError("is required", "--save_dir", hint="the folder that gets version_0, version_1, ...")
+    if run.task.startswith("pretrain") and not any(getattr(run.noise, name) for name in NO_NOISE):
+        hint = "--config configs/pretrain.yaml has the published amounts"
+        raise ConfigError("has nothing to learn without noise or masks", f"--task {run.task}", hint=hint)
 
 
 def train(run: RunConfig, given: Collection[str] = ()) -> Trainer:
