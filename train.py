@@ -19,6 +19,7 @@ from configs.errors import ConfigError
 from configs.files import sha256_of
 from configs.schema import NO_NOISE, RunConfig
 from data.label_checks import with_counts
+from data.label_sets import with_vocabulary
 from data.loader import make_loaders, make_test_loader
 from data.vocab import load_vocabulary
 from models import create_model
@@ -69,6 +70,11 @@ def train(run: RunConfig, given: Collection[str] = ()) -> Trainer:
     place = (rank(), world_size(), vocabulary)
     train_loader, valid_loader = make_loaders(run, *place)
     test_loader = make_test_loader(run, *place)
+    sets = {"validation set": valid_loader, "test set": test_loader}
+    others = {role: loader.dataset for role, loader in sets.items() if loader is not None}
+    run, notes = with_vocabulary(run, train_loader.dataset, others)  # type: ignore[arg-type]
+    for note in notes:
+        say(note)
     run = with_counts(run, train_loader.dataset)  # type: ignore[arg-type]
     seed_everything(run.train.seed, deterministic=run.train.deterministic)  # the same initial weights on all ranks
     model = create_model(run, vocabulary, train_loader.dataset)  # type: ignore[arg-type]

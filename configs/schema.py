@@ -10,6 +10,7 @@ from configs.composition_options import COMPOSITION, GEOMETRIC, MODEL_DEFAULTS, 
 from configs.convert import convert
 from configs.errors import ConfigError
 from configs.finetune_options import FinetuneOptions
+from configs.multilabel_options import MultiLabelOptions
 from configs.options import (
     BlockEmbeddingOptions,
     DataOptions,
@@ -34,6 +35,7 @@ __all__ = [
     "FinetuneOptions",
     "HeadOptions",
     "LabelOptions",
+    "MultiLabelOptions",
     "NoiseOptions",
     "Padding",
     "ReportOptions",
@@ -55,6 +57,7 @@ TASKS = (
     "regression",
     "binary_classifier",
     "multiclass_classifier",
+    "multilabel",
     "masking",
     "prot_interface",
 )
@@ -69,7 +72,8 @@ LEFT_OUT: dict[str, dict[str, float]] = {
     "pretrain_gaussian": {"torsion_noise": 0.0},
     "masking": MASKS_ONLY,
     **dict.fromkeys(
-        ("PDBBind", "regression", "binary_classifier", "multiclass_classifier", "prot_interface"), NO_NOISE
+        ("PDBBind", "regression", "binary_classifier", "multiclass_classifier", "multilabel", "prot_interface"),
+        NO_NOISE,
     ),
 }
 COMPOSITION_TASKS = ("PDBBind", "regression", "binary_classifier", "multiclass_classifier")
@@ -95,6 +99,7 @@ class RunConfig:
     head: HeadOptions = field(default_factory=HeadOptions)
     composition: CompositionOptions = field(default_factory=CompositionOptions)
     label: LabelOptions = field(default_factory=LabelOptions)
+    multilabel: MultiLabelOptions = field(default_factory=MultiLabelOptions)
     report: ReportOptions = field(default_factory=ReportOptions)
     finetune: FinetuneOptions = field(default_factory=FinetuneOptions)
     train: TrainOptions = field(default_factory=TrainOptions)
@@ -150,6 +155,7 @@ GROUPS: dict[str, type] = {
     "composition": CompositionOptions,
     "finetune": FinetuneOptions,
     "label": LabelOptions,
+    "multilabel": MultiLabelOptions,
     "report": ReportOptions,
     "train": TrainOptions,
     "start": StartOptions,

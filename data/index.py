@@ -25,6 +25,7 @@ ALIASES = {
     "lig_resi": ("lig_resid",),
 }
 MAX_FIELD = 2**20  # characters
+SET_SEPARATOR, NO_LABELS = ";", "-"
 REPEATED = {"pdb_path", "chain1", "chain2", "lig_code", "lig_resi", "group", "modality"}  # kept once for all rows
 
 
@@ -99,6 +100,31 @@ def with_class_numbers(rows: Sequence[Row], classes: Sequence[str] = ()) -> tupl
         if row.label not in numbers:
             raise DataError(f"{row.label!r} is none of the classes {', '.join(names)}", f"line {row.line}", "label")
     return [replace(row, label=numbers[row.label]) for row in rows], names
+
+
+def with_label_sets(rows: Sequence[Row]) -> tuple[list[Row], tuple[str, ...]]:
+    """Rows whose labels, sets of names such as `ATP;MG`, become a target of 0 or 1 for each name; and the sorted names.
+
+    `-` is a set without a label; an empty cell says nothing about any.
+
+    Raises:
+        DataError: no name at all, or one that can't be told from others: with a comma, or empty, by line.
+    """
+    sets: list[frozenset[str] | None] = []
+    for row in rows:
+        names = [name.strip() for name in row.label.split(SET_SEPARATOR)]
+        if "," in row.label or ("" in names and row.label) or (NO_LABELS in names and len(names) > 1):
+            hint = f"names joined by {SET_SEPARATOR}, without commas; {NO_LABELS} alone for none"
+            raise DataError(f"{row.label!r} is no set of labels", f"line {row.line}", "label", hint=hint)
+        sets.append(frozenset(names) - {NO_LABELS} if row.label else None)
+    every = tuple(sorted({name for one in sets if one is not None for name in one}))
+    if not every:
+        raise DataError("names no label in any row", "label")
+    unknown = ("",) * len(every)
+    return [
+        replace(row, label="", targets=unknown if one is None else tuple("1" if n in one else "0" for n in every))
+        for row, one in zip(rows, sets)
+    ], every
 
 
 def rows_of_index(path: str | Path, label_columns: Sequence[str] = ()) -> list[Row]:

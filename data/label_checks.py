@@ -1,5 +1,6 @@
 """What is wrong with the labels of a data set, said before the first step, by item."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from data.labels import Labels, LabelScale, read_labels
 from data.shards import ShardReader
 
 LISTED = 5
+LABELS_ARE = "a label is 0, 1, or empty where it is not known; this item has another number"
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,26 @@ class LabelCheck:
                 f"{what}, which leaves {monitor} undefined", self.folder(0), hint="split the data otherwise"
             )
         absent = sorted(set(range(n_classes)) - set(found.tolist()))
-        names = ", ".join(map(self.class_name, absent[:LISTED])) + (" ..." if len(absent) > LISTED else "")
+        names = _shortened(list(map(self.class_name, absent)))
         return [f"the {self.role} has no item of class {names}"] if absent else []
+
+    def sets(self) -> list[str]:
+        """Sets of labels: 0, 1 or not known; some label of every item is known, and of every label something."""
+        values = self.labels.values
+        known = np.isfinite(values)
+        if not known.any():
+            raise DataError(f"no item of the {self.role} has labels", self.folder(0))
+        self._refuse(np.isinf(values).any(1) | (known & (values != 0) & (values != 1)).any(1), LABELS_ARE, shown=False)
+        self._refuse_missing()
+        found, warnings = (values == 1).sum(axis=0), []
+        without = [name for name, count in zip(self.labels.names, found) if not count]
+        if without:
+            warnings.append(f"no item of the {self.role} has {_shortened(without)}: such labels are not scored")
+        always = found == np.maximum(known.sum(axis=0), 1)
+        if always.any():
+            names = [name for name, one in zip(self.labels.names, always) if one]
+            warnings.append(f"all items of the {self.role} have {_shortened(names)}: there is nothing to tell apart")
+        return warnings
 
     def class_name(self, number: int) -> str:
         names = self.labels.classes
@@ -82,6 +102,11 @@ class LabelCheck:
             if column.all():
                 hint = "the index of scripts/process_pdbs.py has them in a column `label`, or in --label_columns"
                 raise DataError(f"no item of the {self.role} has a label ({name})", self.folder(0), hint=hint)
+        self._refuse_missing()
+
+    def _refuse_missing(self) -> None:
+        """Refuse items without any label, unless they are to be ignored."""
+        missing = np.isnan(self.labels.values)
         if self.options.missing_labels == "error":
             n = int(missing.all(1).sum())
             hint = "--missing_labels ignore leaves such items out of the loss"
@@ -97,6 +122,10 @@ class LabelCheck:
 
     def _item(self, index: int) -> str:
         return f"item {self.dataset.stored(index).id} (number {index})"
+
+
+def _shortened(names: Sequence[str]) -> str:
+    return ", ".join(names[:LISTED]) + (" ..." if len(names) > LISTED else "")
 
 
 def with_counts(run: RunConfig, dataset: InterfaceDataset) -> RunConfig:

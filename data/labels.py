@@ -184,7 +184,7 @@ def read_labels(dataset: InterfaceDataset, options: LabelOptions) -> Labels:
         classes = dataset.given.classes.get(names[0], ()) if len(names) == 1 else ()
         values = dataset.given.values.astype(float)
         return Labels(values, names, tuple(range(len(names))), classes).chosen(options.targets)
-    tables = [_targets_of(part) for part in dataset.parts]
+    tables = [targets_of(part) for part in dataset.parts]
     told = [dict(part.manifest["extra"]) if isinstance(part, ShardReader) else {} for part in dataset.parts]
     paths = [str(part.path) if isinstance(part, ShardReader) else "items" for part in dataset.parts]
     for name in ("targets", "classes"):
@@ -207,7 +207,7 @@ def read_labels(dataset: InterfaceDataset, options: LabelOptions) -> Labels:
     return Labels(np.concatenate(present), names, tuple(range(width)), (), unit).chosen(options.targets)
 
 
-def _targets_of(part: Sequence[Item]) -> np.ndarray | None:
+def targets_of(part: Sequence[Item]) -> np.ndarray | None:
     """[items, targets] of a part; None when it has none."""
     if isinstance(part, ShardReader):
         columns = [part.batch(file).column("targets") for file in range(len(part.manifest["files"]))]

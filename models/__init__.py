@@ -14,6 +14,7 @@ from models.config import DenoiseBlockEmbeddingConfig, DenoiseConfig, EncoderCon
 from models.kernel_model import KernelModel
 from models.load_any import load_checkpoint
 from models.masking_model import MaskedNodeModel
+from models.multilabel_model import MultiLabelModel
 from models.persistence import (
     LoadReport,
     from_pretrained,
@@ -35,6 +36,7 @@ MODELS: dict[str, type] = {
     "KernelModel": KernelModel,
     "MaskedNodeModel": MaskedNodeModel,
     "MultiClassClassifierModel": MultiClassClassifierModel,
+    "MultiLabelModel": MultiLabelModel,
     "PredictionModel": PredictionModel,
     "ProteinInterfaceModel": ProteinInterfaceModel,
     "RegressionPredictor": RegressionPredictor,
@@ -86,6 +88,7 @@ __all__ = [
     "LoadReport",
     "MaskedNodeModel",
     "MultiClassClassifierModel",
+    "MultiLabelModel",
     "PredictionModel",
     "ProteinInterfaceModel",
     "RegressionPredictor",

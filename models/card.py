@@ -79,6 +79,8 @@ def _labels(labels: Mapping[str, Any]) -> str:
     """What the outputs of a model with labels mean."""
     if labels.get("classes"):
         return f"\n\nClasses, in the order of its outputs: {', '.join(map(code, map(str, labels['classes'])))}."
+    if labels.get("labels"):
+        return f"\n\nLabels, in the order of its outputs: {', '.join(map(code, map(str, labels['labels'])))}."
     if not labels.get("names"):
         return ""
     unit = f", in {code(labels['data_unit'])}" if labels.get("data_unit") else ""

@@ -113,6 +113,24 @@ class MultiClassConfig(EncoderConfig):
 
 
 @dataclass(frozen=True)
+class MultiLabelConfig(EncoderConfig):
+    """Labels of which any number may hold."""
+
+    labels: tuple[str, ...] = ("label",)
+    """Names of the labels, in the order of the outputs: the vocabulary of the training data."""
+    nonlinearity: Nonlinearity = "relu"
+    num_pred_layers: int = 3
+    pred_dropout: float = 0.0
+    pred_hidden_size: int = 32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_nonlinearity(self.nonlinearity)
+        unlike = bool(self.labels) and len(set(self.labels)) == len(self.labels)
+        require(unlike, "labels", list(self.labels)[:5], "names of labels, each once, at least one")
+
+
+@dataclass(frozen=True)
 class MaskedNodeConfig(EncoderConfig):
     """Types of masked blocks."""
 

@@ -17,9 +17,11 @@ from models.config import (
     InterfaceConfig,
     MaskedNodeConfig,
     MultiClassConfig,
+    MultiLabelConfig,
     RegressionConfig,
 )
 from models.masking_model import MaskedNodeModel
+from models.multilabel_model import MultiLabelModel
 from models.pretrain_model import DenoisePretrainModel, DenoisePretrainModelWithBlockEmbedding
 from models.prot_interface_model import ProteinInterfaceModel
 
@@ -98,6 +100,23 @@ def multiclass_model(run: RunConfig, vocabulary: Vocabulary) -> MultiClassClassi
     return MultiClassClassifierModel(MultiClassConfig(**encoder_values(run, vocabulary), num_classes=classes))
 
 
+def multilabel_model(run: RunConfig, vocabulary: Vocabulary) -> MultiLabelModel:
+    """Labels of which any number may hold; `train.py` finds them in the data when the option is left out."""
+    head = run.head
+    if run.label.targets is None:
+        raise ConfigError("is needed where there are no data to find the labels in", "--targets")
+    return MultiLabelModel(
+        MultiLabelConfig(
+            **encoder_values(run, vocabulary),
+            labels=tuple(run.label.targets.split(",")),
+            nonlinearity=head.pred_nonlinearity,
+            num_pred_layers=head.num_pred_layers,
+            pred_dropout=head.pred_dropout,
+            pred_hidden_size=head.pred_hidden_size,
+        )
+    )
+
+
 def masking_model(run: RunConfig, vocabulary: Vocabulary) -> MaskedNodeModel:
     """Types of masked blocks."""
     classes = vocabulary.n_mask_classes
@@ -117,6 +136,7 @@ TASK_MODELS: dict[str, ModelMaker] = {
     "regression": regression_model,
     "binary_classifier": binary_model,
     "multiclass_classifier": multiclass_model,
+    "multilabel": multilabel_model,
     "masking": masking_model,
     "prot_interface": interface_model,
 }

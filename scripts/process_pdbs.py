@@ -6,7 +6,8 @@ chain2 as the second partner; codes joined by - without a number: all sugars of 
 for splits), ligand_path (SDF or MOL2 file as the second partner), modality (found out when empty).
 
 Labels are numbers: a measured value, or the number of a class. --label_columns names another column, or several whose
-values become the targets of a regression; with --label_classes the labels are names of classes.
+values become the targets of a regression; with --label_classes the labels are names of classes, with --label_sets sets
+of names (`ATP;MG`, `-` for none of them, empty where nothing is known).
 
 With --structures, a folder or a file is searched: every pair of chains and every ligand, ion and glycan in contact.
 
@@ -29,8 +30,9 @@ from configs.command import check_processes, command
 from configs.errors import ConfigError, LigareError
 from configs.limits import add_limit_flags, use_limits
 from data.backends import NAMES, Backend
-from data.index import rows_of_index, structure_files, with_class_numbers
+from data.index import rows_of_index, structure_files, with_class_numbers, with_label_sets
 from data.interface import CUTOFF
+from data.label_sets import COMPLETE
 from data.partners import name_modality
 from data.prepare import PrepareOptions, Task, tasks_of_files, tasks_of_rows
 from data.prepare_parallel import Report, prepare
@@ -70,6 +72,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--label_classes", nargs="*", metavar="NAME", help="labels are names of classes: in this order, or sorted"
     )
+    parser.add_argument("--label_sets", action="store_true", help="labels are sets of names joined by ; as in ATP;MG")
     parser.add_argument("--label_unit", default="", help="unit of the labels, kept with the data")
     parser.add_argument("--n_jobs", type=int, default=1, help="processes (default 1; -1: all cores)")
     parser.add_argument("--backend", choices=NAMES, default=NAMES[0], help="processes of this machine, or a cluster")
@@ -108,6 +111,12 @@ def read_tasks(options: argparse.Namespace) -> tuple[list[Task], Path, dict[str,
                 raise ConfigError("classes are read from one column", "--label_columns")
             rows, classes = with_class_numbers(rows, options.label_classes)
             labels["classes"] = list(classes)
+        if options.label_sets:
+            if len(options.label_columns) > 1 or options.label_classes is not None:
+                hint = "leave out --label_classes, and name one of --label_columns"
+                raise ConfigError("reads sets from one column", "--label_sets", hint=hint)
+            rows, names = with_label_sets(rows)
+            labels |= {"targets": list(names), COMPLETE: True}
         return tasks_of_rows(rows), root, labels
     files = structure_files(options.structures)
     root = options.structures if options.structures.is_dir() else options.structures.parent

@@ -17,6 +17,7 @@ from trainers.run_record import RunRecord, as_text, changed_options, data_sets
 
 TEMPLATE = "run_page.html"
 MANY_GROUPS = 20
+MANY_TARGETS = 12
 NO_TABLES = {
     "masking": "This task names masked blocks: it has no prediction for each item.",
     "prot_interface": "This task compares pairs with each other: it has no prediction for each item.",
@@ -160,7 +161,9 @@ def predictions(record: RunRecord, notes: list[str]) -> Iterator[dict[str, Any]]
         except LigareError as error:
             notes.append(f"{record.tables[name].name} {error.what}")
             continue
-        for one in found:
+        if len(found) > MANY_TARGETS:
+            notes.append(f"{record.tables[name].name}: {MANY_TARGETS} of {len(found)} targets are shown")
+        for one in found[:MANY_TARGETS]:
             yield described(one, f"{name} set" + (f": {one.name}" if one.name else ""))
 
 

@@ -106,6 +106,7 @@ TASK_SCRIPTS = {
     "train_regression.sh": "regression",
     "train_binary_classifier.sh": "binary_classifier",
     "train_multiclass_classifier.sh": "multiclass_classifier",
+    "train_multilabel.sh": "multilabel",
     "train_masking.sh": "masking",
     "train_prot_interface.sh": "prot_interface",
 }

@@ -15,6 +15,7 @@ from models import (
     DenoisePretrainModelWithBlockEmbedding,
     MaskedNodeModel,
     MultiClassClassifierModel,
+    MultiLabelModel,
     ProteinInterfaceModel,
     RegressionPredictor,
 )
@@ -24,6 +25,7 @@ from trainers.classifier_trainer import ClassifierTrainer, MultiClassClassifierT
 from trainers.composition_trainer import CompositionTrainer
 from trainers.masking_trainer import MaskingTrainer
 from trainers.mixed_trainer import MixedTrainer
+from trainers.multilabel_trainer import MultiLabelTrainer
 from trainers.pretrain_trainer import (
     PretrainMaskingNoisingTrainer,
     PretrainMaskingNoisingTrainerWithBlockEmbedding,
@@ -41,6 +43,7 @@ __all__ = [
     "MaskingTrainer",
     "MixedTrainer",
     "MultiClassClassifierTrainer",
+    "MultiLabelTrainer",
     "PretrainMaskingNoisingTrainer",
     "PretrainMaskingNoisingTrainerWithBlockEmbedding",
     "PretrainTrainer",
@@ -81,6 +84,7 @@ TRAINERS: dict[type[nn.Module], TrainerFactory] = {
     ClassifierModel: ClassifierTrainer,
     CompositionModel: composition_trainer,
     MultiClassClassifierModel: MultiClassClassifierTrainer,
+    MultiLabelModel: MultiLabelTrainer,
     MaskedNodeModel: MaskingTrainer,
     ProteinInterfaceModel: ProtInterfaceTrainer,
 }

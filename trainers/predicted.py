@@ -1,7 +1,7 @@
 """Stored predictions of a set, by target: errors of items and groups, and what is gained by leaving out unsure ones."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,10 +113,25 @@ def read_predicted(path: Path, labels: Mapping[str, Any], unit: str = "") -> lis
     numbers = table[[*targets, *said]].apply(pd.to_numeric, errors="coerce")
     if len(targets) == 1 and labels.get("classes"):
         return [_classes(table, numbers[targets[0]], numbers[said], tuple(labels["classes"]))]
+    if names := labels.get("labels"):
+        return _labels(table, numbers, tuple(map(str, names)), kind)
     if len(targets) != len(said):
         raise DataError(f"has {len(targets)} targets and {len(said)} predictions", path)
     mixed = labels.get("targets") or {}
     return [_single(table, numbers, *pair, mixed, unit) for pair in zip(targets, said, strict=True)]
+
+
+def _labels(table: pd.DataFrame, numbers: pd.DataFrame, names: tuple[str, ...], kind: str) -> list[Predicted]:
+    """Labels of which any number may hold: each is a class of its own, that holds or not; the most frequent first."""
+    found = []
+    own = table.drop(columns="confidence", errors="ignore")  # it is that of all labels together
+    for name in names:
+        after = f" {name}" if len(names) > 1 else ""
+        if not {f"target{after}", f"{kind}{after}"} <= set(numbers):
+            raise DataError(f"has no predictions of the label {name}")
+        one = _classes(own, numbers[f"target{after}"], numbers[[f"{kind}{after}"]], ("no", "yes"))
+        found.append(replace(one, name=name))
+    return sorted(found, key=lambda one: -one.target.sum())
 
 
 def _single(

@@ -162,7 +162,7 @@ def write_predictions(
         return
     pred, target = predictions["pred"], predictions["target"]
     columns: dict[str, Any] = {"id": predictions["id"]} | ({} if groups is None else {"group": groups})
-    names = labels.get("classes") or labels.get("names") or []
+    names = labels.get("classes") or labels.get("names") or labels.get("labels") or []
     target = target.reshape(len(target), -1)
     for number in range(target.shape[1]):
         columns["target" if target.shape[1] == 1 else f"target {names[number]}"] = target[:, number]

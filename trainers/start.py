@@ -11,6 +11,7 @@ from configs.files import read_json
 from configs.schema import EncoderOptions, RunConfig, StartOptions
 from models.adapters import merge_adapters
 from models.config import RUN_TIME
+from models.multilabel_model import MultiLabelModel
 from models.persistence import LoadReport, from_pretrained, load_published, load_weights_into
 from trainers.training_state import TrainingState
 
@@ -72,6 +73,8 @@ def check_sizes(run: RunConfig, wanted: Mapping[str, Any], given: Collection[str
 def start_from(model: nn.Module, source: nn.Module, start: StartOptions) -> LoadReport:
     """Put the weights of a model into a new one, as far as they have the same names."""
     weights = merge_adapters(source).state_dict()
+    if isinstance(model, MultiLabelModel):
+        weights = model.head_from(source, weights)
     path = start.pretrain_ckpt or start.pretrain_weights or "weights"
     report = load_weights_into(model, weights, path)
     if not report.loaded:

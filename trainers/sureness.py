@@ -17,7 +17,8 @@ from trainers.scores import bootstrap
 from trainers.scores.coverage import coverage_scores, risk_coverage
 
 KNOWN_BLOCKS, PROBABILITY = "share of blocks that training saw", "probability of the likeliest class"
-ERROR, WRONG = "mean absolute error", "share of wrong classes"
+LEAST_SURE = "probability that the least certain label is told rightly"
+ERROR, WRONG, WRONG_LABELS = "mean absolute error", "share of wrong classes", "share of wrong labels"
 MOST_POINTS = 200
 
 
@@ -84,6 +85,8 @@ def sureness(
         found += [] if one is None else [one]
     if labels.get("classes"):
         found.append(of_classes("class", predictions["pred"], column_of(predictions, 0)[1]))
+    if labels.get("labels"):
+        found.append(of_labels("labels", predictions["pred"], predictions["target"]))
     for column, name in enumerate(labels.get("names") or ()):
         if f"probability {name}" in predictions:
             found.append(of_classes(name, predictions[f"probability {name}"], column_of(predictions, column)[1]))
@@ -105,6 +108,14 @@ def of_classes(name: str, prob: np.ndarray, target: np.ndarray) -> Sureness:
     prob = prob if prob.ndim == 2 and prob.shape[1] > 1 else np.stack([1 - prob.ravel(), prob.ravel()], 1)
     wrong = np.where(np.isfinite(target), prob.argmax(1) != target, np.nan)
     return Sureness(name, prob.max(1), wrong, PROBABILITY, WRONG)
+
+
+def of_labels(name: str, prob: np.ndarray, target: np.ndarray) -> Sureness:
+    """Probabilities [items, labels] beside labels of 0 or 1 (NaN: not known)."""
+    known = np.isfinite(target)
+    wrong = np.where(known, (np.asarray(prob) > 0.5) != (target > 0.5), 0.0).sum(1)
+    share = np.divide(wrong, known.sum(1), out=np.full(len(prob), np.nan), where=known.any(1))
+    return Sureness(name, np.maximum(prob, 1 - prob).min(1), share, LEAST_SURE, WRONG_LABELS)
 
 
 def unknown_by_id(loader: Any, ids: np.ndarray | None, seen: Iterable[int] | None) -> np.ndarray | None:

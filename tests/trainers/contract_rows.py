@@ -32,6 +32,7 @@ ROWS: dict[str, tuple[str, str]] = {
     "regression_targets": ("targets", "--task regression"),
     "binary_classifier": ("two_classes", "--task binary_classifier --class_weights balanced"),
     "multiclass_classifier": ("classes", "--task multiclass_classifier --class_weights balanced"),
+    "multilabel": ("sets", "--task multilabel --min_obs_per_ligand 0 --label_loss asl"),
     "masking": ("values", "--task masking --mask_proportion 0.4"),
     "prot_interface": ("values", "--task prot_interface"),
     "composition": ("values", f"--task PDBBind {COMPOSITION} --block_encoding hash"),
@@ -59,6 +60,7 @@ MODELS = {
     "regression_targets": "RegressionPredictor",
     "binary_classifier": "ClassifierModel",
     "multiclass_classifier": "MultiClassClassifierModel",
+    "multilabel": "MultiLabelModel",
     "masking": "MaskedNodeModel",
     "prot_interface": "ProteinInterfaceModel",
     **dict.fromkeys((row for row in ROWS if row.startswith("composition")), "CompositionModel"),
@@ -96,11 +98,15 @@ def make_item(seed: int, **changes: Any) -> Item:
 
 
 def labelled(kind: str, seed: int) -> Item:
-    """An item with the labels of a data set: values, targets (some missing), mixed, two_classes, classes."""
+    """An item with the labels of a data set: values, targets (some missing), mixed, sets, two_classes, classes."""
     if kind == "targets":
         first = np.random.default_rng([seed, 1]).normal(size=3).astype("f4")
         first[seed % 3] = np.nan
         return make_item(seed, targets=first)
+    if kind == "sets":
+        sets = np.array([seed % 2, seed % 3 == 0, seed % 4 > 1, seed == 9], "f4")
+        sets[seed % 3] = np.nan if seed > 5 else sets[seed % 3]
+        return make_item(seed, targets=sets)
     if kind == "mixed":
         targets = np.random.default_rng([seed, 1]).normal(size=3).astype("f4")
         targets[0], targets[1 + seed % 2] = seed % 3, np.nan
@@ -115,7 +121,8 @@ def make_data(folder: Path) -> None:
     vocabulary = load_vocabulary("PS_300")
     extra: dict[str, Any] = {name: {"targets": ["a", "b", "c"]} for name in ("targets", "mixed")}
     extra |= {"classes": {"classes": ["ion", "sugar", "drug"]}}
-    for kind in ("values", "targets", "mixed", "two_classes", "classes"):
+    extra |= {"sets": {"targets": ["ATP", "MG", "HEM", "ZN"]}}
+    for kind in ("values", "targets", "mixed", "sets", "two_classes", "classes"):
         for part, seeds in (("train", range(8)), ("valid", range(8, 14))):
             items = [labelled(kind, seed) for seed in seeds]
             write_part(folder / kind / part, items, vocabulary.fingerprint, vocabulary="PS_300", extra=extra.get(kind))
