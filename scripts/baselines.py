@@ -30,7 +30,7 @@ from data.shard_files import MANIFEST
 from data.shards import ShardReader
 from data.splits import group_of
 from data.vocab import FIRST_FRAGMENT
-from models.persistence import from_pretrained
+from models.load_any import load_checkpoint
 from trainers.baseline_features import FEATURES, embeddings
 from trainers.baselines import MULTICLASS, TASKS, fit_predict, plan
 from trainers.pair_baselines import masking_baselines, retrieval_baselines
@@ -81,7 +81,9 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("folds", type=Path, help="folder with train and test, or with fold_0, fold_1, ...")
     parser.add_argument("--task", choices=(*TASKS, *UNLABELLED), required=True, help="what the labels are")
     parser.add_argument("--out", type=Path, required=True, help="folder for scores and predictions")
-    parser.add_argument("--checkpoint", help="checkpoint whose frozen embeddings are features, too")
+    parser.add_argument(
+        "--checkpoint", help="checkpoint (or published files) whose frozen embeddings are features, too"
+    )
     parser.add_argument("--subset", nargs="*", default=[], help="also score the items whose id begins so")
     parser.add_argument("--mask_proportion", type=float, default=0.15, help="of --task masking (default 0.15)")
     parser.add_argument("--bootstrap", type=int, default=1000, help="resamples of the intervals (default 1000)")
@@ -160,7 +162,7 @@ def features_of(items: Sequence[Item], checkpoint: str | None) -> dict[str, np.n
     if all(item.segment_ids[0] == item.segment_ids[-1] for item in items):
         features = {name: table for name, table in features.items() if not name.startswith("contact")}
     if checkpoint:
-        features["embedding"] = embeddings(items, from_pretrained(checkpoint))
+        features["embedding"] = embeddings(items, load_checkpoint(checkpoint))
     return features
 
 

@@ -25,7 +25,7 @@ from data.item import Item
 from data.noise import PretrainTransform
 from data.splits import group_of
 from data.vocab import FIRST_MASKABLE, load_vocabulary
-from models.persistence import from_pretrained
+from models.load_any import load_checkpoint
 from trainers.masked_baselines import fit_composition_classifier, majority_class, masked_samples, top_k_hits
 
 LOSSES = ("torsion", "translation", "rotation", "atom")
@@ -53,7 +53,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--train_set", help="shards that the composition classifier learns from (default: the run's own)"
     )
-    parser.add_argument("--checkpoint", type=Path, help="checkpoint folder (default: the run's best)")
+    parser.add_argument("--checkpoint", help="checkpoint folder, or one of published files (default: the run's best)")
     parser.add_argument("--draws", type=int, default=4, help="noise draws of each held-out item (default 4)")
     parser.add_argument("--seed", type=int, default=0, help="seed of noise draws and bootstrap")
     parser.add_argument(
@@ -79,7 +79,7 @@ def evaluate(run: RunConfig, options: argparse.Namespace) -> dict:
     expected = load_vocabulary(run.encoder.fragmentation_method).fingerprint
     valid = InterfaceDataset(valid_path, transform=transform, seed=options.seed, vocabulary_fingerprint=expected)
     train = InterfaceDataset(train_path, transform=transform, seed=options.seed + 1, vocabulary_fingerprint=expected)
-    model = from_pretrained(options.checkpoint or options.run / "checkpoint" / "best").eval()
+    model = load_checkpoint(options.checkpoint or options.run / "checkpoint" / "best").eval()
     generator = np.random.default_rng(options.seed)
 
     items = [valid[draw, i] for draw in range(options.draws) for i in range(len(valid))]

@@ -70,7 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shards", type=Path, help="folder of shards with labels")
-    parser.add_argument("--checkpoint", required=True, help="pretrained checkpoint whose representations are used")
+    parser.add_argument(
+        "--checkpoint", required=True, help="pretrained checkpoint (or published files) whose representations are used"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoint, scores and predictions")
     parser.add_argument("--folds", type=int, default=14, help="of whole groups (default 14)")
     parser.add_argument("--repeats", type=int, default=3, help="shuffles of the folds (default 3)")

@@ -23,6 +23,7 @@ from trainers.training_state import read_state
 ROOT = Path(__file__).parent.parent
 SIZES = "--atom_hidden_size 16 --block_hidden_size 16 --edge_size 8 --k_neighbors 3 --n_layers 1".split()
 NOISE = "--translation_noise 1 --rotation_noise 0.25 --torsion_noise 0.5 --mask_proportion 0.2 --rot_weight 0.1".split()
+NO_NOISE = "--translation_noise 0 --rotation_noise 0 --torsion_noise 0"
 QUIET = "--gpus -1 --no_progress --no_use_tensorboard --log_every 1".split()
 
 
@@ -186,6 +187,11 @@ def test_two_processes_train_the_real_model(data: list[str], tmp_path: Path) -> 
     [
         ("--train_set", [], "train: --train_set: is required"),
         ("--save_dir", [], "train: --save_dir: is required"),
+        (
+            "",
+            "--translation_noise 0 --rotation_noise 0 --torsion_noise 0 --mask_proportion 0".split(),
+            "nothing to learn",
+        ),
         ("", ["--train_set", "nowhere"], "nowhere"),
         ("", ["--resume", "nowhere"], "train: nowhere: is neither a run folder nor a training state"),
         ("", ["--pretrain_ckpt", "nowhere"], "train: nowhere: no such folder"),

@@ -40,6 +40,15 @@ def weights_of(name: str) -> dict[str, Tensor]:
     return state
 
 
+def published_files(name: str, folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Write a recorded model as users have it: config.json and weights.pt."""
+    config, state = json.loads((folder_of(name) / "config.json").read_text()), weights_of(name)
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    torch.save(state, folder / "weights.pt")
+    return config, state
+
+
 def recorded_model(name: str, padding: str = "batch") -> Any:
     """The fixture's model with the published behaviour, in evaluation mode."""
     values = json.loads((folder_of(name) / "config.json").read_text())

@@ -11,21 +11,11 @@ from torch import Tensor
 
 from models import MODELS, create_model, from_pretrained
 from scripts.convert_checkpoint import main
-from tests.models.golden import KEPT, RECORDED, weights_of
+from tests.models.golden import RECORDED, published_files
 
 RECORDED_NAMES = sorted(path.parent.name for path in RECORDED.glob("*/config.json"))
 HERE = ["tiny/DenoisePretrainModel", "tiny/PredictionModel"]
 SMALL: dict[str, Any] = {"atom_hidden_size": 8, "block_hidden_size": 8, "edge_size": 4, "n_layers": 2, "k_neighbors": 3}
-
-
-def published(name: str, folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Write a recorded model as users have it: config.json and weights.pt."""
-    source = KEPT / name.removeprefix("tiny/") if name.startswith("tiny/") else RECORDED / name
-    config, state = json.loads((source / "config.json").read_text()), weights_of(name)
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(config))
-    torch.save(state, folder / "weights.pt")
-    return config, state
 
 
 def there_and_back(tmp_path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -39,7 +29,7 @@ def there_and_back(tmp_path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 @pytest.mark.skipif(not RECORDED_NAMES, reason="no recorded fixtures; INTERFACE_PARITY names their folder")
 @pytest.mark.parametrize("name", RECORDED_NAMES)
 def test_a_recorded_checkpoint_comes_back_key_by_key(name: str, tmp_path: Path) -> None:
-    config, state = published(name, tmp_path / "published")
+    config, state = published_files(name, tmp_path / "published")
     if config["model_type"] not in MODELS:
         pytest.skip(f"no model {config['model_type']}")
     config_back, state_back = there_and_back(tmp_path)
@@ -52,7 +42,7 @@ def test_a_recorded_checkpoint_comes_back_key_by_key(name: str, tmp_path: Path) 
 
 @pytest.mark.parametrize("name", HERE)
 def test_a_kept_checkpoint_comes_back(name: str, tmp_path: Path) -> None:
-    config, state = published(name, tmp_path / "published")
+    config, state = published_files(name, tmp_path / "published")
     config_back, state_back = there_and_back(tmp_path)
     assert config_back == config
     assert all(torch.equal(state_back[key], value) for key, value in state.items())
@@ -61,7 +51,7 @@ def test_a_kept_checkpoint_comes_back(name: str, tmp_path: Path) -> None:
 
 
 def test_our_folder_says_where_it_came_from(tmp_path: Path) -> None:
-    published("tiny/PredictionModel", tmp_path / "published")
+    published_files("tiny/PredictionModel", tmp_path / "published")
     arguments = [
         "--config",
         str(tmp_path / "published/config.json"),
@@ -107,7 +97,7 @@ def test_what_the_published_program_lacks_is_refused(
 
 
 def test_bad_arguments_write_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    published("tiny/PredictionModel", tmp_path / "published")
+    published_files("tiny/PredictionModel", tmp_path / "published")
     full, out = str(tmp_path / "published"), str(tmp_path / "out")
     assert main([full, "--out_path", full]) == 2
     assert "is not empty" in capsys.readouterr().err
@@ -119,7 +109,7 @@ def test_bad_arguments_write_nothing(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_weights_that_would_run_code_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    published("tiny/PredictionModel", tmp_path / "published")
+    published_files("tiny/PredictionModel", tmp_path / "published")
 
     class Hostile:
         def __reduce__(self) -> tuple:
