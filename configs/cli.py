@@ -10,6 +10,7 @@ from typing import Any
 import tyro
 import yaml
 
+from configs.command import program
 from configs.composition_options import check_model
 from configs.errors import ConfigError
 from configs.reading import read_text
@@ -88,7 +89,7 @@ def parse(argv: Sequence[str] | None = None) -> RunConfig:
     options |= model_and_task(rest)
     return tyro.cli(
         RunConfig,
-        prog="train.py",
+        prog=program("train.py"),
         args=rest,
         default=from_flat(options, known.config or "options") if options else RunConfig(),
         use_underscores=True,

@@ -2,15 +2,19 @@
 
 import errno
 import os
+import select
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 
-from configs.errors import BrokenDown, ConfigError, LigareError, Preempted, StorageError
+from configs.errors import BrokenDown, ClusterError, ConfigError, LigareError, Preempted, StorageError
 
 Main = Callable[..., int]
 FAULT, BROKEN_DOWN, PREEMPTED, INTERRUPTED = 2, 70, 75, 130  # exit status; 75 is EX_TEMPFAIL, "try again later"
 UNSTORED = 74  # EX_IOERR: the disk is full, say
+UNHEARD = 141  # what a shell tells of a program that SIGPIPE ended: nobody reads its output any more
+CONSOLE = "ligare "
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 PLAIN_WORDS: dict[type[OSError], str] = {
     FileExistsError: "is a file; a folder is needed here",
@@ -25,21 +29,26 @@ def command(name: str, interrupted: str = "interrupted") -> Callable[[Main], Mai
     """Decorate the main function of a command: errors that are the input's fault become one line on stderr.
 
     Args:
-        name: of the command, in front of the line. interrupted: what to say after Ctrl-C.
+        name: of the script, in front of the line (`ligare NAME` where it runs as a sub-command of the console).
+        interrupted: what to say after Ctrl-C.
 
     Returns:
         A main function that gives the exit status: 2 for a LigareError or a file that can't be read or written, 70
-        when training broke down, 75 when a signal asked it to stop, 130 when interrupted. Anything else is a fault of
-        ours and shows its traceback.
+        when training broke down, 75 when a signal asked it to stop or its cluster went away, 130 when interrupted, 141
+        when what it prints is read no more (`| head`). Anything else is a fault of ours and shows its traceback.
     """
 
     def decorate(main: Main) -> Main:
         @wraps(main)
         def run(argv: Sequence[str] | None = None) -> int:
             try:
-                return main(argv)
+                return heard(lambda: main(argv))
+            except BrokenPipeError as error:
+                return UNHEARD if unheard() else _say(name, in_words(error), FAULT)
             except StorageError as error:
                 return _say(name, str(error), UNSTORED)
+            except ClusterError as error:
+                return _say(name, str(error), PREEMPTED)
             except LigareError as error:
                 return _say(name, str(error), FAULT)
             except OSError as error:
@@ -54,6 +63,49 @@ def command(name: str, interrupted: str = "interrupted") -> Callable[[Main], Mai
         return run
 
     return decorate
+
+
+def heard(main: Callable[[], int]) -> int:
+    """What a main function gives, its output flushed: a pipe that nobody reads is noticed here, not as Python ends."""
+    try:
+        return main()
+    finally:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+
+
+def unheard() -> bool:
+    """Whether nobody reads the output any more; then Python can end without a word about it."""
+    broken = False
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            number = stream.fileno()
+        except (AttributeError, OSError):  # none, or one that is not the system's
+            continue
+        ear = select.poll()
+        ear.register(number, 0)
+        if ear.poll(0):
+            broken = True
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, number)
+            os.close(nowhere)
+    return broken
+
+
+@contextmanager
+def called_as(name: str) -> Iterator[None]:
+    """Run a command under the name that the user knows, `ligare embed`: in its messages and its usage line."""
+    before = sys.argv[0]
+    sys.argv[0] = name
+    try:
+        yield
+    finally:
+        sys.argv[0] = before
+
+
+def program(script: str) -> str:
+    """The name of the running command: `ligare NAME` where the console called it, else that of its script."""
+    return sys.argv[0] if sys.argv[0].startswith(CONSOLE) else script
 
 
 def check_processes(n_jobs: int) -> None:
@@ -71,5 +123,5 @@ def in_words(error: OSError) -> str:
 
 def _say(name: str, message: str, status: int) -> int:
     if int(os.environ.get("RANK", 0)) == 0:  # several processes of one run say it once
-        print(f"{name}: {message}", file=sys.stderr)
+        print(f"{program(name)}: {message}", file=sys.stderr)
     return status

@@ -53,6 +53,10 @@ class StorageError(LigareError):
     """What a program made can't be stored: the disk is full, or can't be written to."""
 
 
+class ClusterError(LigareError):
+    """A cluster that went away while it worked. What it made until then is kept; the same command continues."""
+
+
 class Preempted(Exception):
     """Nobody's fault: a signal asked the program to stop, and it did so in order; the same command continues."""
 

@@ -1,4 +1,4 @@
-"""How much of an interface is made of blocks that training never saw: where a prediction should not be trusted."""
+"""What training never saw, blocks and kinds of complexes: where a prediction should not be trusted."""
 
 from collections.abc import Collection, Iterable
 from typing import Literal
@@ -9,7 +9,7 @@ from configs.errors import DataError
 from data.dataset import InterfaceDataset
 from data.item import Item
 from data.shards import ShardReader
-from data.vocab import FIRST_MASKABLE
+from data.vocab import FIRST_MASKABLE, MODALITIES
 
 Weight = Literal["blocks", "atoms"]
 N_TYPES = 2**16
@@ -27,6 +27,12 @@ def seen_blocks(dataset: InterfaceDataset) -> frozenset[int]:
         for types in _types_of(part):
             there |= np.bincount(types, minlength=N_TYPES)[:N_TYPES] > 0
     return frozenset(np.flatnonzero(there).tolist()) - frozenset(range(FIRST_MASKABLE))
+
+
+def seen_kinds(dataset: InterfaceDataset) -> dict[str, int]:
+    """Kind of complex (`data.vocab.MODALITIES`) -> number of items of a data set; those of unknown kind don't count."""
+    kinds, numbers = np.unique(dataset.counts["modality"], return_counts=True)
+    return {MODALITIES[kind]: number for kind, number in zip(kinds.tolist(), numbers.tolist()) if kind >= 0}
 
 
 def _types_of(part: object) -> Iterable[np.ndarray]:

@@ -1,6 +1,6 @@
-"""What a fine-tuned model answers for each of its targets: numbers with a unit, or probabilities of classes."""
+"""What a fine-tuned model answers for each of its targets: numbers with a unit, or probabilities of classes or labels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,23 +15,34 @@ from models.classifier_model import ClassifierModel, MultiClassClassifierModel
 from models.composition import CompositionModel
 from models.composition_predict import scalers_of
 from models.kernel_model import KernelModel
+from models.multilabel_model import MultiLabelModel
+from models.shipped import listed_regressors
 from models.units import class_names, class_probabilities, scale_of
 
 VALUES = (AffinityPredictor, RegressionPredictor, KernelModel)
 CLASSES = (ClassifierModel, MultiClassClassifierModel)
 SEEN_BLOCKS = "seen_blocks"
 """Entry of a checkpoint's facts: block types of the training split (`data.confidence.seen_blocks`)."""
+SEEN_KINDS = "seen_kinds"
+"""Entry of a checkpoint's facts: kind of complex -> items of the training split (`data.confidence.seen_kinds`)."""
 
 
 class Answer(NamedTuple):
     """One target.
 
     Attributes:
-        name: with its unit. classes: names; empty for a number.
+        name: with its unit. classes: names, of which one holds; empty for a number. labels: names, of which any number
+            may hold.
     """
 
     name: str
     classes: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what has a probability; empty for a number."""
+        return self.classes or self.labels
 
 
 def answers_of(model: Any, transformed: bool = False) -> tuple[Answer, ...]:
@@ -45,6 +56,8 @@ def answers_of(model: Any, transformed: bool = False) -> tuple[Answer, ...]:
     """
     if isinstance(model, CLASSES):
         return (Answer("class", class_names(model)),)
+    if isinstance(model, MultiLabelModel):
+        return (Answer("labels", labels=model.labels),)
     if isinstance(model, VALUES):
         return tuple(Answer(name) for name in with_unit(scale_or_plain(model), transformed))
     if isinstance(model, CompositionModel):
@@ -53,14 +66,16 @@ def answers_of(model: Any, transformed: bool = False) -> tuple[Answer, ...]:
             number = isinstance(scaler, LabelScale)
             found.append(Answer(with_unit(scaler, transformed)[0]) if number else Answer(name, scaler))  # type: ignore[arg-type]
         return tuple(found) if len(found) > 1 or not found[0].classes else (Answer("class", found[0].classes),)
-    hint = "fine-tune it first; scripts/get_embeddings.py gives vectors"
-    raise CheckpointError(f"is a {type(model).__name__}, which predicts no label", "model", hint=hint)
+    hint = f"fine-tune it first, or take one that is shipped: {listed_regressors()}; `ligare embed` gives vectors"
+    raise CheckpointError(f"is a {type(model).__name__}, which predicts no label", model.source, hint=hint)
 
 
 def answer(model: Any, batch: Any, transformed: bool = False) -> list[np.ndarray]:
-    """For each target of `answers_of` [interfaces, 1] numbers, or [interfaces, classes] probabilities; float64."""
+    """For each target of `answers_of` [interfaces, 1] numbers, or [interfaces, outputs] probabilities; float64."""
     if isinstance(model, CLASSES):
         return [as_numbers(class_probabilities(model, batch))]
+    if isinstance(model, MultiLabelModel):
+        return [as_numbers(model.infer(batch).pred)]
     if isinstance(model, CompositionModel):
         return composition_answers(model, batch, transformed)
     scale = scale_or_plain(model)
@@ -82,8 +97,8 @@ def composition_answers(model: CompositionModel, batch: Any, transformed: bool) 
 
 
 def scales_of(model: Any) -> list[LabelScale | None]:
-    """For each target of `answers_of` the scale of its labels; None of classes."""
-    if isinstance(model, CLASSES):
+    """For each target of `answers_of` the scale of its labels; None of classes and labels."""
+    if isinstance(model, (*CLASSES, MultiLabelModel)):
         return [None]
     if isinstance(model, CompositionModel):
         return [scaler if isinstance(scaler, LabelScale) else None for scaler in scalers_of(model).values()]
@@ -96,6 +111,12 @@ def seen_by(model: Any) -> frozenset[int] | None:
         return model.config.seen
     types: Sequence[int] | None = model.facts.get(SEEN_BLOCKS)
     return None if types is None else frozenset(types)
+
+
+def seen_kinds_of(model: Any) -> frozenset[str] | None:
+    """Kinds of complexes in the training split of a model; None where the checkpoint does not tell."""
+    kinds: Mapping[str, int] = model.facts.get(SEEN_KINDS) or {}
+    return frozenset(kinds) or None
 
 
 def as_numbers(values: Tensor) -> np.ndarray:

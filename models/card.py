@@ -92,12 +92,17 @@ def _data(facts: Mapping[str, Any], training: Mapping[str, Any]) -> str:
     if facts.get("converted_from"):
         files = code(facts["converted_from"])
         return f"Converted from published files, whose makers describe the data: {files}."
+    seen = facts.get("seen_kinds") or {}
+    kinds = (
+        f"Kinds of complexes, items of each: {', '.join(f'{name} {n}' for name, n in seen.items())}." if seen else ""
+    )
     rows = [(folder, f"sha256 {checksum}") for folder, checksum in (training.get("data") or {}).items()]
     if not rows:
-        return NOT_RECORDED
+        return kinds or NOT_RECORDED
     known = table(rows, ("data set", "checksum of its manifest"))
     vocabulary = training.get("vocabulary")
-    return known + (f"\n\nBlock vocabulary: {code(vocabulary)}." if vocabulary else "")
+    parts = [known, f"Block vocabulary: {code(vocabulary)}." if vocabulary else "", kinds]
+    return "\n\n".join(filter(None, parts))
 
 
 def _training(facts: Mapping[str, Any], training: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
 from configs.errors import CheckpointError
+from models.shipped import SHIPPED, shipped_folder
 
 # The library's HTTP errors derive from those of the HTTP client that it uses; so does a refused connection. A name or
 # metadata that the hub does not accept is a ValueError.
@@ -33,16 +34,20 @@ def local_folder(source: str | Path, files: Sequence[str], **options: Any) -> Pa
     """The folder of a model; one on the hub is fetched into the hub library's cache.
 
     Args:
-        source: a folder, or `owner/model` on the hub.
+        source: a folder, the name of a shipped checkpoint, or `owner/model` on the hub.
         files: names of the files to fetch; nothing else of the repository is touched.
         options: of huggingface_hub.snapshot_download: revision, token, cache_dir, local_files_only, force_download.
 
     Raises:
         CheckpointError: no such folder; or the hub has no such model, or can't be reached.
     """
+    if shipped := shipped_folder(source):
+        return shipped
     if not is_hub_id(source):
+        if not Path(source).exists():
+            raise CheckpointError("no such folder", source, hint=f"shipped ones have the names {', '.join(SHIPPED)}")
         if not Path(source).is_dir():
-            raise CheckpointError("no such folder", source)
+            raise CheckpointError("is a file; the folder of a checkpoint is needed", source)
         return Path(source)
     return Path(on_hub(source, lambda: snapshot_download(str(source), allow_patterns=list(files), **options)))
 

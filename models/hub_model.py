@@ -20,6 +20,7 @@ class HubModel(ModelHubMixin):
 
     Attributes:
         facts: what is known about the weights (data, command, metrics, licence); stored with them, shown on the card.
+        source: the folder, file or name that the model was read from; `model` for one that was not.
 
     Example:
         model.save_pretrained("my_model", facts={"license": "cc-by-4.0"})
@@ -28,6 +29,7 @@ class HubModel(ModelHubMixin):
     """
 
     facts: Mapping[str, Any] = MappingProxyType({})
+    source: str = "model"
 
     def save_pretrained(  # type: ignore[override]
         self, save_directory: str | Path, facts: Mapping[str, Any] | None = None, **_: Any

@@ -1,6 +1,7 @@
 """The models a command is given: checkpoint folders, names on the hub, or published files; on the device asked for."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from configs.limits import add_limit_flags, use_limits
 from configs.schema import Padding
 from models.backbone import Backbone
 from models.persistence import CONFIG, MANIFEST, from_pretrained, load_published
+from models.shipped import SHIPPED, listed_regressors
 
 PUBLISHED_WEIGHTS = ("weights.pt", "weights.safetensors", "model_weights.pt")
 """Names of published weights that are looked for beside a config.json."""
@@ -24,8 +26,8 @@ class ModelOptions:
     """Which models, and where they run.
 
     Attributes:
-        checkpoint: folders, or names on the hub (`owner/model`). A folder may hold published files, too (config.json
-            and weights.pt).
+        checkpoint: folders, names of shipped ones (`models.shipped`), or of models on the hub (`owner/model`). A folder
+            may hold published files, too (config.json and weights.pt).
         config, weights: of published models, as many of one as of the other.
         device: auto (a GPU if there is one), cpu, cuda or cuda:N.
         padding: in place of the checkpoint's own (None); `own` gives the published numbers of a batch of one.
@@ -41,7 +43,8 @@ class ModelOptions:
         if len(self.config) != len(self.weights):
             raise ConfigError(f"{len(self.config)} files, but {len(self.weights)} of weights", "--config")
         if not self.checkpoint and not self.config:
-            raise ConfigError("name a model", "--checkpoint", hint="or --config with --weights, of a published one")
+            hint = f"a folder, or one that is shipped: {listed_regressors()}; or --config with --weights"
+            raise ConfigError("name a model", "--checkpoint", hint=hint)
 
 
 def load_models(options: ModelOptions) -> list[Any]:
@@ -107,11 +110,12 @@ def set_padding(model: Any, padding: Padding) -> None:
         model.config = replace(model.config, prot_model=model.prot_model.config)
 
 
-def add_model_arguments(parser: argparse.ArgumentParser, several: bool = False) -> None:
-    """Give a command the options of `ModelOptions`."""
+def add_model_arguments(parser: argparse.ArgumentParser, several: bool = False, default: str = "") -> None:
+    """Give a command the options of `ModelOptions`; `default` is named in the help."""
     group = parser.add_argument_group("model")
     number = {"nargs": "+"} if several else {"nargs": 1}
-    what = "checkpoint folder, or the name of a model on the hub" + ("; several make an ensemble" if several else "")
+    what = f"checkpoint folder, a shipped one ({', '.join(SHIPPED)}), or the name of a model on the hub"
+    what += "; several make an ensemble" if several else f" (default: {default})" if default else ""
     group.add_argument("--checkpoint", default=(), metavar="MODEL", help=what, **number)  # type: ignore[arg-type]
     group.add_argument("--config", default=(), metavar="FILE", help="of a published model", **number)  # type: ignore[arg-type]
     group.add_argument("--weights", default=(), metavar="FILE", help="of a published model", **number)  # type: ignore[arg-type]
@@ -121,11 +125,21 @@ def add_model_arguments(parser: argparse.ArgumentParser, several: bool = False) 
     add_limit_flags(parser, "max_json_size", "max_weights_size", "max_parameters")
 
 
-def model_options(given: argparse.Namespace) -> ModelOptions:
-    """The options of `add_model_arguments`, put in force; ConfigError when no model is named."""
+def model_options(given: argparse.Namespace, default: str = "") -> ModelOptions:
+    """The options of `add_model_arguments`, put in force.
+
+    Args:
+        default: the model where none is named, which is said on stderr.
+
+    Raises:
+        ConfigError: no model is named, and there is no default.
+    """
     use_limits(given)
     device = given.device if not given.gpus else device_of_number(given.gpus)
     models = (tuple(given.checkpoint), tuple(given.config), tuple(given.weights))
+    if default and not any(models):
+        print(f"no --checkpoint is named: {default} is taken, which is small and comes with ligare", file=sys.stderr)
+        models = ((default,), (), ())
     return ModelOptions(*models, device=device, padding=given.padding)
 
 

@@ -20,6 +20,7 @@ from models.backbone import Backbone, Representation
 from models.config import EncoderConfig
 from models.encoder import Encoded
 from models.layers.irreps import space_of_layer
+from models.shipped import PRETRAINED
 
 Level = Literal["atom", "block", "graph", "interface"]
 Rule = Literal["mean_std_global", "mean_component_normalized"]
@@ -29,6 +30,7 @@ REPRESENTATIONS = tuple(f"{kind}_{level}" for kind in "hz" for level in LEVELS)
 VECTORS = (1, 2, 3, 4)
 """Blocks of the full feature space that are no scalars: 1o, 2e, 1e, 2o."""
 LAYERS_OF_Z = 3
+OF_KERNELS = f"take the checkpoint that it was fitted on ({PRETRAINED}, for those that are shipped)"
 SMALLEST = 1e-12
 
 
@@ -40,7 +42,8 @@ class Wanted:
         names: of REPRESENTATIONS. rule: how z of blocks becomes z_graph and z_interface.
 
     Raises:
-        ConfigError: an unknown name or rule (with the nearest), none, or a rule that is left out where it matters.
+        ConfigError: an unknown name or rule (with the nearest), none, or a rule that is left out where it matters, or
+            given where it does not.
     """
 
     names: tuple[str, ...] = ("h_graph",)
@@ -58,6 +61,9 @@ class Wanted:
         if self.rule is None and {"z_graph", "z_interface"} & set(self.names):
             what = "z_graph and z_interface need a rule, since the two that are in use give different numbers"
             raise ConfigError(what, "--rule", hint=f"one of {', '.join(RULES)}; --guidance tells which when")
+        if self.rule is not None and not {"z_graph", "z_interface"} & set(self.names):
+            what = f"says how z_graph and z_interface are made, and neither is among {', '.join(self.names)}"
+            raise ConfigError(what, "--rule", hint="leave it out, or name one of them with --representations")
 
     @property
     def levels(self) -> tuple[Level, ...]:
@@ -95,10 +101,11 @@ def backbone_of(model: Any) -> Backbone:
     """The encoder of a model; of the retrieval model, that of sides. CheckpointError for a model without one."""
     found = model if isinstance(model, Backbone) else getattr(model, "prot_model", None)
     if found is None:
-        hint = "only models with an encoder of atoms and blocks have vectors"
+        hint = f"`ligare predict` tells what it predicts; {PRETRAINED}, which is shipped, has vectors"
         if hasattr(model, "frozen"):
-            hint = "take the checkpoint that it was fitted on: checkpoints/pretrain_small for those that are shipped"
-        raise CheckpointError(f"is a {type(model).__name__}, which has no encoder of its own", "model", hint=hint)
+            hint = f"`ligare predict` tells what it predicts; for vectors and scores of blocks {OF_KERNELS}"
+        what = f"is a {type(model).__name__}, which has no vectors of its own"
+        raise CheckpointError(what, getattr(model, "source", "model"), hint=hint)
     return found
 
 

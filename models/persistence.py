@@ -128,7 +128,7 @@ def from_pretrained(source: str | Path, **options: Any) -> Any:
     """The model that `save_pretrained` wrote, in evaluation mode, with the facts stored beside it as `model.facts`.
 
     Args:
-        source: a folder, or `owner/model` on the hub.
+        source: a folder, the name of a shipped checkpoint, or `owner/model` on the hub.
         options: for the hub: revision, token, cache_dir, local_files_only, force_download.
 
     Raises:
@@ -141,7 +141,7 @@ def from_pretrained(source: str | Path, **options: Any) -> Any:
     report = load_weights_into(model, state, folder / WEIGHTS)
     if report.new or report.left_over:
         raise CheckpointError(f"does not fit {CONFIG}: {report}", folder / WEIGHTS)
-    model.facts = manifest.get("extra", {})
+    model.facts, model.source = manifest.get("extra", {}), str(source)
     return model.eval()
 
 
@@ -163,6 +163,7 @@ def load_published(
     report = load_weights_into(model, state, weights_path)
     if report.new or report.left_over:
         raise CheckpointError(f"do not fit {Path(config_path).name}: {report}", weights_path)
+    model.source = str(weights_path)
     return model.eval()
 
 

@@ -1,4 +1,5 @@
-"""What fine-tuned models say of interfaces: numbers in the unit of their labels, or classes; one model or several."""
+"""What fine-tuned models say of interfaces: numbers in the unit of their labels, classes, or sets of labels; one
+model or several."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,7 +10,9 @@ import numpy as np
 from configs.errors import CheckpointError, ConfigError, DataError
 from data.confidence import unknown_fraction
 from data.inputs import InputItem
-from models.answers import Answer, answer, answers_of, scales_of, seen_by
+from data.vocab import MODALITIES
+from models.alike import check_alike
+from models.answers import Answer, answer, answers_of, scales_of, seen_by, seen_kinds_of
 from models.embed import MAX_BLOCKS, batches, collated, each_alone
 from models.intervals import calibrations_of, check_level, intervals, least_groups, n_groups
 from models.named import vocabulary_of
@@ -24,10 +27,14 @@ class Prediction:
 
     Attributes:
         entries: the interfaces.
-        values: for each target [interfaces, 1] numbers, or [interfaces, classes] probabilities: the models' mean.
+        values: for each target [interfaces, 1] numbers, or [interfaces, classes or labels] probabilities: the models'
+            mean.
         spreads: for each target their standard deviation over the models, of the same shape; None of a single model.
         unknown: [interfaces] share of blocks that training did not see; None where checkpoints don't tell.
         members: for each target [models, interfaces, outputs] what each model says.
+        unseen_kinds: [interfaces] kind of complex where the training set of one of the models had none of it, else "";
+            None where checkpoints don't tell.
+        answers: the targets.
     """
 
     entries: list[InputItem]
@@ -35,11 +42,15 @@ class Prediction:
     spreads: list[np.ndarray] | None
     unknown: np.ndarray | None
     members: list[np.ndarray] = field(default_factory=list)
+    unseen_kinds: list[str] | None = None
+    answers: tuple[Answer, ...] = ()
 
     def confidence(self, target: int) -> np.ndarray | None:
-        """[interfaces] between 0 and 1: the probability of the likeliest class; of a number, 1 - `unknown`; None where
-        that is not known."""
+        """[interfaces] between 0 and 1: the probability of the likeliest class; of labels, the probability that the
+        least certain one is told rightly; of a number, 1 - `unknown`, None where that is not known."""
         values = self.values[target]
+        if self.answers and self.answers[target].labels:
+            return np.maximum(values, 1 - values).min(axis=1)
         if values.shape[1] > 1:
             return values.max(axis=1)
         return None if self.unknown is None else 1 - self.unknown
@@ -55,21 +66,14 @@ class Predictor:
         answers: the targets. vocabulary: of the block types of the interfaces it takes.
 
     Raises:
-        CheckpointError: a model without a prediction, or models for different labels, units or vocabularies.
+        CheckpointError: a model without a prediction, or models that make no ensemble (`models.alike`).
     """
 
     def __init__(self, models: Sequence[Any], transformed: bool = False) -> None:
         self.models, self.transformed = list(models), transformed
         self.answers = answers_of(models[0], transformed)
         self.vocabulary = vocabulary_of(models[0])
-        for number, model in enumerate(models[1:], 2):
-            theirs = answers_of(model, transformed)
-            if theirs != self.answers:
-                what = f"model {number} predicts {described(theirs)}, the first {described(self.answers)}"
-                raise CheckpointError(what, "ensemble", hint="an ensemble has one kind of label, in one unit")
-            if vocabulary_of(model) != self.vocabulary:
-                what = f"model {number} has vocabulary {vocabulary_of(model)}, the first {self.vocabulary}"
-                raise CheckpointError(what, "ensemble")
+        check_alike(models, transformed)
 
     def __call__(self, entries: Iterable[InputItem], max_blocks: int = MAX_BLOCKS) -> Iterator[Prediction]:
         """Predictions for interfaces, in their order, a batch at a time; batch mates don't change them."""
@@ -87,7 +91,8 @@ class Predictor:
                     said.append(answer(model, batch, self.transformed))
             stacks = [np.stack(values) for values in zip(*said)]  # for each target (models, interfaces, outputs)
             spreads = [values.std(axis=0, ddof=1) for values in stacks] if len(said) > 1 else None
-            yield Prediction(some, [values.mean(axis=0) for values in stacks], spreads, self.unknown(some), stacks)
+            means = [values.mean(axis=0) for values in stacks]
+            yield Prediction(some, means, spreads, self.unknown(some), stacks, self.unseen_kinds(some), self.answers)
 
     def unknown(self, entries: Sequence[InputItem]) -> np.ndarray | None:
         """[interfaces] the largest share of blocks that one of the models did not see in training; None: not told."""
@@ -97,47 +102,82 @@ class Predictor:
             return None
         return np.array([max(unknown_fraction(entry.item, types) for types in sets) for entry in entries])
 
+    @property
+    def kinds(self) -> frozenset[str] | None:
+        """Kinds of complexes that the training sets of all models have; None where one of them does not tell."""
+        sets = [seen_kinds_of(model) for model in self.models]
+        known = [kinds for kinds in sets if kinds is not None]
+        return frozenset.intersection(*known) if len(known) == len(sets) else None
+
+    def unseen_kinds(self, entries: Sequence[InputItem]) -> list[str] | None:
+        """Kind of each complex where training had none of it, else "", as for one whose kind is not told."""
+        kinds = self.kinds
+        if kinds is None:
+            return None
+        named = [MODALITIES[entry.item.modality] if entry.item.modality >= 0 else "" for entry in entries]
+        return ["" if name in kinds else name for name in named]
+
     def columns(
-        self, found: Prediction, threshold: float = 0.0, level: float | None = None, max_spread: float | None = None
+        self,
+        found: Prediction,
+        threshold: float = 0.0,
+        level: float | None = None,
+        max_spread: float | None = None,
+        label_threshold: float = 0.5,
+        strict: bool = False,
     ) -> dict[str, Any]:
         """Columns of a table.
 
         Of a number TARGET, and `spread TARGET`; with a level `low` and `high`, of several numbers `low TARGET`, ...
-        Of classes, `probability CLASS`, the likeliest `class` and `spread`, of its probability. Then `unknown_fraction`
-        and `confidence`, where known. With several targets, those of classes have the name of the target in them:
-        `probability TARGET CLASS`, `TARGET`, `spread TARGET`, `confidence TARGET`.
+        Of classes, `probability CLASS`, the likeliest `class` and `spread`, of its probability. Of labels, `probability
+        LABEL`, `labels`, those above the threshold, the likeliest first and joined by `;` (`-`: none), `spread LABEL`.
+        Then `unknown_fraction`, `confidence`, `unseen_kind`, where known. With several targets, those of classes have
+        the name of the target in them: `probability TARGET CLASS`, `TARGET`, `spread TARGET`, `confidence TARGET`.
 
         Args:
             threshold: of the confidence; what is less sure than that is left empty.
             level: share of truths between `low` and `high` (`check_intervals`); None: without them.
             max_spread: of the models of an ensemble, in the unit of the prediction (of classes: of the likeliest one's
-                probability); what they agree on less is left empty.
+                probability; of labels: of the probability they differ in most); what they agree on less is left empty.
+            label_threshold: probability above which a label counts as one.
+            strict: complexes of a kind that training had none of are left empty.
 
         Raises:
             ConfigError: a threshold outside of 0 to 1, or one for predictions whose confidence is not known; a largest
-                spread for a single model.
+                spread for a single model; strict without checkpoints that tell the kinds of their training set.
         """
         check_threshold(threshold)
         ends = {} if level is None else self.intervals(found, level)
         columns: dict[str, Any] = {}
         sureness: dict[str, Any] = {} if found.unknown is None else {"unknown_fraction": found.unknown}
+        of_known_kind = self.of_known_kind(found) if strict else np.ones(len(found.entries), bool)
         for number, target in enumerate(self.answers):
             confidence = found.confidence(number)
             if confidence is None and threshold > 0:
                 hint = "checkpoints for numbers must tell the blocks of their training set (seen_blocks)"
                 raise ConfigError(f"the confidence in {target.name} is not known", "--confidence_threshold", hint=hint)
-            sure = np.ones(len(found.entries), bool) if confidence is None else confidence >= threshold
+            sure = of_known_kind if confidence is None else of_known_kind & (confidence >= threshold)
             spread = None if found.spreads is None else found.spreads[number]
             if max_spread is not None:
-                sure &= agreed(target, found.values[number], spread, max_spread)
+                sure = sure & agreed(target, found.values[number], spread, max_spread)
             several = bool(target.classes) and len(self.answers) > 1
-            columns |= columns_of(target, found.values[number], spread, sure, several)
+            if target.labels:
+                columns |= columns_of_labels(target, found.values[number], spread, sure, label_threshold)
+            else:
+                columns |= columns_of(target, found.values[number], spread, sure, several)
             if number in ends:
                 after = f" {target.name}" if len(ends) > 1 else ""
                 columns |= {f"{e}{after}": np.where(sure, v, np.nan) for e, v in zip(("low", "high"), ends[number])}
             if confidence is not None:
                 sureness[f"confidence {target.name}" if several else "confidence"] = confidence
-        return columns | sureness
+        return columns | sureness | ({} if found.unseen_kinds is None else {"unseen_kind": found.unseen_kinds})
+
+    def of_known_kind(self, found: Prediction) -> np.ndarray:
+        """[interfaces] whether training had complexes of the kind; ConfigError where that is not known."""
+        if found.unseen_kinds is None:
+            hint = "checkpoints that were fitted before this was kept don't say (seen_kinds)"
+            raise ConfigError("the kinds of complexes in the training set are not known", "--strict", hint=hint)
+        return np.array([not kind for kind in found.unseen_kinds])
 
     def check_intervals(self, level: float) -> None:
         """Make sure that every number can have an interval.
@@ -185,6 +225,8 @@ def agreed(target: Answer, values: np.ndarray, spread: np.ndarray | None, larges
     """[items] whether the models of an ensemble differ by no more than `largest`; ConfigError for a single model."""
     if spread is None:
         raise ConfigError("one model has no spread", "--max_spread", hint="name several with --checkpoint")
+    if target.labels:
+        return spread.max(axis=1) <= largest
     column = values.argmax(axis=1) if target.classes else np.zeros(len(values), int)
     return spread[np.arange(len(values)), column] <= largest
 
@@ -206,12 +248,20 @@ def columns_of(
     return names
 
 
-def described(answers: Sequence[Answer]) -> str:
-    """Targets in words."""
-    return ", ".join(f"{one.name}: {' or '.join(one.classes)}" if one.classes else one.name for one in answers)
+def columns_of_labels(
+    target: Answer, values: np.ndarray, spread: np.ndarray | None, sure: np.ndarray, threshold: float
+) -> dict[str, Any]:
+    """Columns of labels, empty where they are not sure. threshold: of the probability of what is in the list."""
+    shown = np.where(sure[:, None], values, np.nan)
+    found: dict[str, Any] = {f"probability {name}": shown[:, i] for i, name in enumerate(target.labels)}
+    lists = [[target.labels[i] for i in np.argsort(-row, kind="stable") if row[i] > threshold] for row in values]
+    found[target.name] = [(";".join(names) or "-") if certain else "" for names, certain in zip(lists, sure)]
+    if spread is not None:
+        found |= {f"spread {name}": spread[:, i] for i, name in enumerate(target.labels)}
+    return found
 
 
-def check_threshold(threshold: float) -> None:
-    """ConfigError unless a confidence can have this value."""
+def check_threshold(threshold: float, option: str = "--confidence_threshold") -> None:
+    """ConfigError unless a confidence or probability can have this value."""
     if not 0 <= threshold <= 1:
-        raise ConfigError(f"must be between 0 and 1, got {threshold}", "--confidence_threshold")
+        raise ConfigError(f"must be between 0 and 1, got {threshold}", option)

@@ -34,7 +34,7 @@ FAILURES = "failures.csv"
 SOME_FAILED, ALL_FAILED = 1, 2
 
 
-@command("fetch", interrupted="interrupted; the same command goes on with what is missing")
+@command("fetch_structures", interrupted="interrupted; the same command goes on with what is missing")
 def main(argv: Sequence[str] | None = None) -> int:
     options = arguments(argv)
     use_limits(options)

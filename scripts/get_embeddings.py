@@ -1,9 +1,11 @@
 """Vectors of complexes, sides, blocks or atoms, as a Parquet or CSV table.
 
-    python scripts/get_embeddings.py 1abc.pdb --chain1 A --chain2 B --checkpoint MODEL --out x.parquet
+    python scripts/get_embeddings.py 1abc.pdb --chain1 A --chain2 B --out x.parquet
     python scripts/get_embeddings.py index.csv --checkpoint MODEL --out x.parquet --representations h_graph h_block
     python scripts/get_embeddings.py shards --checkpoint MODEL --out x.csv
     python scripts/get_embeddings.py --guidance
+
+Without --checkpoint, the small pretrained model is taken that comes with ligare.
 
 The input is a structure file, a folder of them, an index CSV (its columns are kept) or a folder of shards; without
 chains or a ligand, every interface of a structure is found. Rows come in the order of the input. Nothing is noised or
@@ -29,6 +31,7 @@ from tqdm import tqdm
 from configs.command import command
 from configs.errors import ConfigError
 from configs.options import at_least
+from configs.words import count_of
 from data.inputs import add_input_arguments, input_options, open_inputs
 from data.write_table import format_of, nothing_made, open_table, tell_failures
 from models.embed import MAX_BLOCKS, embed_items
@@ -36,6 +39,7 @@ from models.fingerprint import fingerprint
 from models.guidance import guidance
 from models.load_any import add_model_arguments, load_model, model_options
 from models.named import REPRESENTATIONS, RULES, Level, Wanted, backbone_of
+from models.shipped import PRETRAINED
 
 OLD_LEVELS = ("graph", "block", "atom")
 
@@ -55,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     wanted = Wanted(tuple(options.representations or (f"h_{options.level}",)), options.rule)
     paths = tables_of(options.out, wanted)
     given = input_options(options)
-    model = load_model(model_options(options))
+    model = load_model(model_options(options, PRETRAINED))
     wanted.check(backbone_of(model).config)
     inputs = open_inputs(given, backbone_of(model).config.fragmentation_method)
     column = None if options.representations else f"h_{options.level}"
@@ -75,7 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not made:
             raise nothing_made(inputs.failures, given.input)
     for level, path in paths.items():
-        print(f"{writers[level].rows} {level} embeddings of {made} interfaces in {path}")
+        rows = count_of(writers[level].rows, f"{level} embedding")
+        print(f"{rows} of {count_of(made, 'interface')} in {path}")
     if told := tell_failures(options.out, inputs.failures):
         print(told, file=sys.stderr)
     return 0
@@ -84,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_input_arguments(parser)
-    add_model_arguments(parser)
+    add_model_arguments(parser, default=PRETRAINED)
     group = parser.add_argument_group("output")
     group.add_argument("--out", type=Path, help="table to write: .parquet or .csv")
     group.add_argument("--representations", nargs="+", metavar="NAME", help=f"some of {', '.join(REPRESENTATIONS)}")

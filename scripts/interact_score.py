@@ -1,8 +1,10 @@
 """Which residues, nucleotides, ions and ligand fragments of an interface matter to a model: a score for each block.
 
-    python scripts/interact_score.py 1abc.pdb --chain1 A --chain2 B --checkpoint MODEL --out scores.csv --pages pages
+    python scripts/interact_score.py 1abc.pdb --chain1 A --chain2 B --out scores.csv --pages pages
     python scripts/interact_score.py index.csv --checkpoint MODEL --out scores.parquet --structures scored
     python scripts/interact_score.py shards --checkpoint AFFINITY_MODEL --target prediction --out scores.csv
+
+Without --checkpoint, the small pretrained model is taken that comes with ligare.
 
 --target says what is explained: the representation of the whole complex, that of one side (segment0, segment1), or the
 prediction of a fine-tuned model. --method mask masks one block after the other (the type and atoms go, one mask atom
@@ -29,6 +31,7 @@ from configs.command import command
 from configs.errors import DataError, StructureError
 from configs.files import atomic_write
 from configs.options import at_least
+from configs.words import count_of
 from data.contacts import distance_to_other_side
 from data.failures import Failure
 from data.inputs import InputItem, add_input_arguments, input_options, open_inputs
@@ -37,6 +40,7 @@ from data.write_table import format_of, nothing_made, open_table, tell_failures
 from models.explain import MAX_BLOCKS, METHODS, TARGETS, Importance, block_importance
 from models.load_any import add_model_arguments, load_model, model_options
 from models.named import backbone_of
+from models.shipped import PRETRAINED
 from scripts.complex_page import complex_page, ranks
 
 WORDS = {
@@ -53,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     at_least(options, 1, "max_blocks")
     format_of(options.out)
     given = input_options(options)
-    model = load_model(model_options(options))
+    model = load_model(model_options(options, PRETRAINED))
     inputs = open_inputs(given, backbone_of(model).config.fragmentation_method)
     root = given.root or Path(str(given.input)).parent if inputs.kind == "index" else Path()
     progress = tqdm(inputs, desc="interfaces", total=inputs.total, disable=not sys.stderr.isatty())
@@ -74,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             made += 1
         if not made:
             raise nothing_made([*inputs.failures, *failures], given.input)
-    print(f"{table.rows} blocks of {made} interfaces in {options.out}")
+    print(f"{count_of(table.rows, 'block')} of {count_of(made, 'interface')} in {options.out}")
     if told := tell_failures(options.out, [*inputs.failures, *failures]):
         print(told, file=sys.stderr)
     return 0
@@ -83,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_input_arguments(parser)
-    add_model_arguments(parser)
+    add_model_arguments(parser, default=PRETRAINED)
     group = parser.add_argument_group("scores")
     group.add_argument("--target", choices=TARGETS, default="complex", help="what is explained (default: complex)")
     group.add_argument("--method", choices=METHODS, default="mask", help="default: mask")

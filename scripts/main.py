@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import NamedTuple
 
+from configs.command import CONSOLE, called_as, command
+
 GROUPS = {"data": "Data", "train": "Train", "use": "Use", "develop": "Look after and develop"}
 
 
@@ -67,6 +69,7 @@ def usage() -> str:
     return "\n".join(lines)
 
 
+@command("ligare")
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
@@ -81,9 +84,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"ligare: unknown command {name!r}{near(name)}", file=sys.stderr)
         return 2
-    command: Callable[[Sequence[str]], int] = import_module(COMMANDS[name].module).main
-    sys.argv[0] = f"ligare {name}"
-    return command(rest)
+    with called_as(f"{CONSOLE}{name}"):
+        run: Callable[[Sequence[str]], int] = import_module(COMMANDS[name].module).main
+        return run(rest)
 
 
 def near(name: str) -> str:

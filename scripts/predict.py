@@ -1,6 +1,6 @@
 """What fine-tuned checkpoints predict for interfaces, as a CSV or Parquet table.
 
-    python scripts/predict.py 1abc.pdb --lig_code STI --checkpoint runs/version_0/checkpoint/best --out predictions.csv
+    python scripts/predict.py 1abc.pdb --chain1 A --chain2 B --checkpoint affinity_ppi --out predictions.csv
     python scripts/predict.py index.csv --checkpoint fold0 fold1 fold2 --out predictions.csv
     python scripts/predict.py shards --checkpoint runs/version_0/checkpoint/best --out predictions.csv
 
@@ -9,7 +9,10 @@ in the unit of the labels that the model was trained on (--transformed: in that 
 classifier, the probability of each class and the likeliest. Several checkpoints make an ensemble: its mean, and the
 standard deviation between its members as `spread`. `confidence` is the probability of the likeliest class, or, of
 values, the share of blocks that the training set had, where the checkpoint tells it; --confidence_threshold leaves
-empty what is less sure. --interval 0.9 adds `low` and `high`, which hold nine of ten truths (docs/confidence.md).
+empty what is less sure. --interval 0.9 adds `low` and `high`, which hold nine of ten truths (docs/confidence.md). Of a
+model of sets of labels, the probability of each label and `labels`, those that are likelier than --label_threshold; the
+confidence is that in the least certain one. `unseen_kind` names the kind of a complex, such as PDNA, that the training
+set had none of; --strict leaves those empty.
 
 Where the input has labels in the unit of the predictions (or class numbers), OUT.scores.json has the scores, the
 risk-coverage curve and the share of labels inside the intervals; OUT.coverage.png shows the curve.
@@ -21,6 +24,7 @@ an option is at fault.
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +33,7 @@ from tqdm import tqdm
 
 from configs.command import command
 from configs.options import at_least
+from configs.words import count_of
 from data.inputs import InputItem, add_input_arguments, input_options, open_inputs
 from data.write_table import format_of, nothing_made, open_table, tell_failures
 from models.embed import MAX_BLOCKS
@@ -43,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     at_least(options, 1, "max_blocks")
     at_least(options, 0, "bootstrap")
     check_threshold(options.confidence_threshold)
+    check_threshold(options.label_threshold, "--label_threshold")
     format_of(options.out, ".csv")
     given = input_options(options)
     predictor = Predictor(load_models(model_options(options)), options.transformed)
@@ -51,19 +57,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     inputs = open_inputs(given, predictor.vocabulary)
     progress = tqdm(inputs, desc="interfaces", total=inputs.total, disable=not sys.stderr.isatty())
     columns: dict[str, Any] = {}
-    unsure = 0
+    unsure, unseen = 0, Counter[str]()
     labelled = Labelled(predictor, options.interval, options.bootstrap)
     with open_table(options.out, ".csv") as writer:
         for found in predictor(progress, options.max_blocks):
-            columns = predictor.columns(found, options.confidence_threshold, options.interval, options.max_spread)
+            columns = predictor.columns(
+                found,
+                options.confidence_threshold,
+                options.interval,
+                options.max_spread,
+                options.label_threshold,
+                options.strict,
+            )
             labelled.add(found)
+            unseen.update(filter(None, found.unseen_kinds or ()))
             unsure += sum(value == "" or value != value for value in columns[predictor.answers[0].name])
             writer.write(beside_input(found.entries, columns))
         if not writer.rows:
             raise nothing_made(inputs.failures, given.input)
-    print(f"{writer.rows} predictions ({', '.join(columns)}) in {options.out}")
+    print(f"{count_of(writer.rows, 'prediction')} ({', '.join(columns)}) in {options.out}")
     if unsure:
-        print(f"{unsure} of them are left empty: not as sure as asked for")
+        print(f"{unsure} of them {'is' if unsure == 1 else 'are'} left empty: not as sure as asked for")
+    if unseen:
+        print(notice(predictor, unseen, writer.rows, options.strict), file=sys.stderr)
     if scores := tell_scores(labelled, options.out):
         print(scores)
     if told := tell_failures(options.out, inputs.failures):
@@ -87,6 +103,14 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--confidence_threshold", type=float, default=0.0, help="leave empty what is less sure (0 to 1; default 0)"
     )
     group.add_argument(
+        "--label_threshold",
+        type=float,
+        default=0.5,
+        metavar="P",
+        help="probability above which a label of a set counts (default 0.5)",
+    )
+    group.add_argument("--strict", action="store_true", help="leave empty kinds of complexes that training had none of")
+    group.add_argument(
         "--interval",
         type=float,
         metavar="LEVEL",
@@ -99,6 +123,15 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--max_blocks", type=int, default=MAX_BLOCKS, help=f"blocks computed at a time (default {MAX_BLOCKS})"
     )
     return parser.parse_args(argv)
+
+
+def notice(predictor: Predictor, unseen: Mapping[str, int], rows: int, strict: bool) -> str:
+    """What to say of complexes of a kind that training had none of."""
+    number, kinds = sum(unseen.values()), ", ".join(f"{kind} {n}" for kind, n in sorted(unseen.items()))
+    known = ", ".join(sorted(predictor.kinds or ()))
+    said = f"note: {number} of {count_of(rows, 'complex', 'complexes')} {'is' if number == 1 else 'are'} of a kind that"
+    end = "left empty" if strict else "not to be relied on; --strict leaves them empty"
+    return f"{said} training had none of ({kinds}; it had {known}): see the column unseen_kind, predictions are {end}"
 
 
 def beside_input(entries: Sequence[InputItem], predicted: Mapping[str, Any]) -> dict[str, Any]:

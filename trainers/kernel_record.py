@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from data.confidence import seen_blocks
+from data.confidence import seen_blocks, seen_kinds
 from data.dataset import InterfaceDataset
 from data.item import Item
 from data.labels import LabelScale
-from models.answers import SEEN_BLOCKS
+from models.answers import SEEN_BLOCKS, SEEN_KINDS
 from models.intervals import CALIBRATION, Calibration, fingerprint
 from trainers.kernel_fit import CHOSEN, Choice, Features
 
@@ -45,6 +45,7 @@ def facts_of(
         "license": options.licence,
         "labels": scale.to_dict(),
         SEEN_BLOCKS: sorted(seen_blocks(InterfaceDataset(items))),
+        SEEN_KINDS: seen_kinds(InterfaceDataset(items)),
         CALIBRATION: {TARGET: calibration.to_dict()},
         "metrics": kept,
         "training": {

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from configs.errors import CheckpointError, DataError
 from configs.files import read_json
 from configs.task_options import LabelOptions
-from data.confidence import seen_blocks
+from data.confidence import seen_blocks, seen_kinds
 from data.dataset import InterfaceDataset
 from data.label_checks import LabelCheck
 from data.labels import Labels, read_labels
+from models.answers import SEEN_BLOCKS, SEEN_KINDS
 from models.losses import mean_of_known
 from trainers.abs_trainer import Trainer
 from trainers.batches import entry
@@ -37,10 +38,13 @@ def labels_of(loader: Any, options: LabelOptions) -> Labels | None:
     return read_labels(dataset, options) if isinstance(dataset, InterfaceDataset) else None
 
 
-def blocks_behind(loader: Any) -> list[int] | None:
-    """Block types of a training set, which tell how far to trust a prediction (`data.unknown_fraction`)."""
+def seen_behind(loader: Any) -> dict[str, Any]:
+    """Block types and kinds of complexes of a training set, which tell how far to trust a prediction
+    (`models.answers`)."""
     dataset = getattr(loader, "dataset", None)
-    return sorted(seen_blocks(dataset)) if isinstance(dataset, InterfaceDataset) else None
+    if not isinstance(dataset, InterfaceDataset):
+        return {SEEN_BLOCKS: None, SEEN_KINDS: None}
+    return {SEEN_BLOCKS: sorted(seen_blocks(dataset)), SEEN_KINDS: seen_kinds(dataset)}
 
 
 class SupervisedTrainer(Trainer):
@@ -72,7 +76,7 @@ class SupervisedTrainer(Trainer):
                 say(f"warning: {warning}")
         super().__init__(model, train_loader, valid_loader, config, resume_state)
         self.keep_labels(recorded_labels(self.resume_state))
-        self.facts |= {"labels": self.label_facts(), "seen_blocks": blocks_behind(train_loader)}
+        self.facts |= {"labels": self.label_facts()} | seen_behind(train_loader)
 
     def learn_labels(self, labels: Labels | None) -> None:
         """Take from the training labels what the task needs."""

@@ -124,7 +124,8 @@ def test_a_real_structure_gives_a_table_for_each_level(tmp_path: Path) -> None:
     model = load_checkpoint(PUBLISHED)
     for level, chosen in {"graph": names[:2], "interface": names[2:3], "block": names[3:4], "atom": names[4:]}.items():
         table = pd.read_parquet(tmp_path / f"out_{level}.parquet")
-        frame = model.embed(path, chosen, "mean_std_global", chain1="A", chain2="B")
+        rule = "mean_std_global" if level == "graph" else None
+        frame = model.embed(path, chosen, rule, chain1="A", chain2="B")
         assert list(table) == ["id", *frame.columns]
         for name in chosen:
             np.testing.assert_allclose(np.stack(table[name]), np.stack(frame[name]), atol=1e-6, err_msg=name)
@@ -165,7 +166,14 @@ def test_guidance_tells_sizes_and_what_a_model_can_not_give(capsys: pytest.Captu
     [
         ("{shards} --checkpoint {model}", "--out: is required"),
         ("--checkpoint {model} --out {out}", "--input: name one input"),
-        ("{shards} --out {out}", "--checkpoint: name a model"),
+        (
+            "{shards} --checkpoint {model} --out {out} --rule mean_std_global",
+            "--rule: says how z_graph and z_interface",
+        ),
+        (
+            "{shards} --checkpoint {model} --out {out} --representations z_block --rule mean_std_global",
+            "neither is among z_block (leave it out, or name one of them",
+        ),
         ("{shards} --checkpoint {model} --out {out} --representations h_grph", "unknown representation 'h_grph'"),
         ("{shards} --checkpoint {model} --out {out} --representations z_block", "z_block needs a model of 3 layers"),
         ("{shards} --checkpoint {model} --out {out} --chain1 A", "--chain1: is for structure files"),

@@ -16,8 +16,8 @@ from data.inputs import InputItem, InputOptions, open_inputs
 from data.item import Item
 from data.labels import LabelScale
 from data.shards import write_part
-from data.vocab import load_vocabulary
-from models import create_model, load_published
+from data.vocab import MODALITIES, load_vocabulary
+from models import create_model, from_pretrained, load_published
 from models.composition import CompositionConfig, CompositionModel
 from models.named import backbone_of
 from models.predict import Predictor
@@ -33,7 +33,7 @@ KCAL = {"labels": LabelScale(("dG",), data_unit="kcal/mol", unit="kcal/mol", mea
 
 def model_of(kind: str, seed: int = 0, facts: dict[str, Any] | None = None, **more: Any) -> Any:
     torch.manual_seed(seed)
-    model = create_model(kind, **SIZES, k_neighbors=3, fragmentation_method="PS_300", **more).eval()
+    model = create_model(kind, **SIZES | {"k_neighbors": 3, "fragmentation_method": "PS_300"} | more).eval()
     model.facts = facts or {}
     return model
 
@@ -99,7 +99,7 @@ def test_what_the_models_of_an_ensemble_disagree_on_is_left_empty(shards: str, t
         some[name].isna().tolist() == (spread > spread.median() * (1 + 1e-6)).tolist() and some[name].isna().sum() == 1
     )
     assert some["spread dG (kcal/mol)"].tolist() == spread.tolist()
-    assert "1 of them are left empty" in capsys.readouterr().out
+    assert "1 of them is left empty" in capsys.readouterr().out
     run(shards, "--checkpoint", folders[0], "--out", tmp_path / "one.csv", "--max_spread", 1, status=2)
     assert "--max_spread: one model has no spread (name several with --checkpoint)" in capsys.readouterr().err
 
@@ -244,10 +244,110 @@ def test_batch_mates_change_nothing() -> None:
 def test_models_that_do_not_belong_together_are_refused() -> None:
     with pytest.raises(CheckpointError, match="is a PredictionModel, which predicts no label"):
         Predictor([model_of("PredictionModel")])
-    with pytest.raises(CheckpointError, match=r"model 2 predicts prediction, the first dG \(kcal/mol\)"):
-        Predictor([model_of("AffinityPredictor", facts=KCAL), model_of("AffinityPredictor")])
-    with pytest.raises(CheckpointError, match="an ensemble has one kind of label"):
-        Predictor([model_of("ClassifierModel"), model_of("AffinityPredictor")])
+
+    def told(first: dict[str, Any], other: dict[str, Any]) -> str:
+        """What is said of two checkpoints as an ensemble."""
+        models = [model_of(**{"kind": "RegressionPredictor", "facts": KCAL} | options) for options in (first, other)]
+        models[0].source, models[1].source = "runs/a", "runs/b"
+        with pytest.raises(CheckpointError) as refused:
+            Predictor(models)
+        assert "runs/a and runs/b make no ensemble: " in str(refused.value)
+        return str(refused.value)
+
+    def labels(**changes: Any) -> dict[str, Any]:
+        return {"facts": {"labels": KCAL["labels"] | changes}}
+
+    assert "the first predicts dG (kcal/mol), the second predicts prediction" in told({}, {"facts": {}})
+    assert "the second predicts dG (pK)" in told({}, labels(data_unit="pK"))
+    assert "the second predicts kd (kcal/mol)" in told({}, labels(names=["kd"]))
+    assert "learned labels after no transform, the second learned labels after pK_from_dG" in told(
+        {}, labels(transform="pK_from_dG")
+    )
+    assert "the first is a RegressionPredictor, the second is a AffinityPredictor" in told(
+        {}, {"kind": "AffinityPredictor"}
+    )
+    three = {"kind": "MultiClassClassifierModel", "num_classes": 3, "facts": {}}
+    assert "predicts class: 0 or 1 or 2, the second predicts class: 0 or 1" in told(three, three | {"num_classes": 2})
+    assert "has the vocabulary PS_300, the second has the vocabulary None" in told({}, {"fragmentation_method": None})
+    kinds = [{"facts": KCAL | {"seen_kinds": seen}} for seen in ({"PP": 3, "PL": 1}, {"PDNA": 2})]
+    assert "complexes of kind PL, PP, the second was fitted to complexes of kind PDNA" in told(*kinds)
+
+
+def test_the_shipped_regressors_make_no_ensemble(shards: str, tmp_path: Path, capsys: Any) -> None:
+    run(shards, "--checkpoint", "affinity_ppi", "affinity_pl", "--out", tmp_path / "found.csv", status=2)
+    assert "affinity_ppi and affinity_pl make no ensemble" in capsys.readouterr().err
+    assert not (tmp_path / "found.csv").exists()
+
+
+def test_regressors_on_other_features_make_no_ensemble() -> None:
+    first, same, other = (from_pretrained("affinity_ppi") for _ in range(3))
+    with torch.no_grad():
+        next(other.frozen.parameters()).add_(1)
+        same.intercepts.add_(1)  # fitted again, on the same representations
+    (found,) = Predictor([first, same])(ENTRIES)
+    assert found.spreads is not None
+    np.testing.assert_allclose(found.spreads[0], 0.5**0.5, rtol=1e-5)
+    with pytest.raises(CheckpointError, match="is fitted on the representations of encoder"):
+        Predictor([first, other])
+
+
+def test_complexes_of_a_kind_that_training_had_none_of_are_told_and_left_empty_when_asked(
+    tmp_path: Path, capsys: Any
+) -> None:
+    kinds = [MODALITIES.index("PP"), MODALITIES.index("PDNA"), -1, MODALITIES.index("PL")]
+    items = [item(number).with_(modality=kind) for number, kind in enumerate(kinds)]
+    shards = str(write_part(tmp_path / "shards", items, load_vocabulary().fingerprint))
+    folder = saved(tmp_path / "model", model_of("RegressionPredictor", facts=KCAL | {"seen_kinds": {"PP": 9}}))
+    run(shards, "--checkpoint", folder, "--out", tmp_path / "all.csv")
+    said = capsys.readouterr()
+    assert "note: 2 of 4 complexes are of a kind that training had none of (PDNA 1, PL 1; it had PP)" in said.err
+    assert said.err.count("note") == 1 and "--strict leaves them empty" in said.err
+    table = pd.read_csv(tmp_path / "all.csv", keep_default_na=False)
+    assert table["unseen_kind"].tolist() == ["", "PDNA", "", "PL"]
+    assert all(table["dG (kcal/mol)"])
+    run(shards, "--checkpoint", folder, "--out", tmp_path / "some.csv", "--strict")
+    said = capsys.readouterr()
+    assert "predictions are left empty" in said.err and "2 of them are left empty" in said.out
+    some = pd.read_csv(tmp_path / "some.csv", keep_default_na=False)
+    assert [bool(value) for value in some["dG (kcal/mol)"]] == [True, False, True, False]
+    assert some["unseen_kind"].tolist() == table["unseen_kind"].tolist()
+
+
+def test_without_the_kinds_of_the_training_set_nothing_can_be_told_of_them(
+    shards: str, tmp_path: Path, capsys: Any
+) -> None:
+    folder = saved(tmp_path / "model", model_of("RegressionPredictor", facts=KCAL))
+    run(shards, "--checkpoint", folder, "--out", tmp_path / "all.csv")
+    assert "unseen_kind" not in pd.read_csv(tmp_path / "all.csv") and not capsys.readouterr().err
+    run(shards, "--checkpoint", folder, "--out", tmp_path / "strict.csv", "--strict", status=2)
+    assert "--strict: the kinds of complexes in the training set are not known" in capsys.readouterr().err
+
+
+def test_the_checkpoint_that_predicts_nothing_is_named(shards: str, tmp_path: Path, capsys: Any) -> None:
+    folder = saved(tmp_path / "pretrained", model_of("PredictionModel"))
+    run(shards, "--checkpoint", folder, "--out", tmp_path / "found.csv", status=2)
+    told = capsys.readouterr().err
+    assert f"predict: {folder}: is a PredictionModel, which predicts no label" in told and "affinity_ppi" in told
+
+
+@real
+def test_the_shipped_regressors_know_what_they_were_fitted_to(tmp_path: Path, capsys: Any) -> None:
+    words = [DATA / "pretrain" / "structures" / "102d.pdb.gz", "--checkpoint", "affinity_ppi"]
+    run(*words, "--out", tmp_path / "found.csv")
+    told = capsys.readouterr().err
+    assert "note: 1 of 1 complex is of a kind that training had none of (DNAL 1; it had PP, Ppeptide)" in told
+    run(
+        DATA / "ppi_affinity" / "pdb" / "1brs.pdb.gz",
+        "--chain1",
+        "A",
+        "--chain2",
+        "D",
+        *words[1:],
+        "--out",
+        tmp_path / "f.csv",
+    )
+    assert "note" not in capsys.readouterr().err
+    assert from_pretrained("affinity_pl").facts["seen_kinds"] == {"PL": 917}
 
 
 def test_a_composition_model_answers_for_targets_of_both_types() -> None:
@@ -268,7 +368,7 @@ def test_a_composition_model_answers_for_targets_of_both_types() -> None:
     np.testing.assert_allclose(columns["pK (pK)"], 2 * logits[:, 0] + 6, rtol=1e-6)
     np.testing.assert_allclose(columns["probability site in"], 1 / (1 + np.exp(logits[:, 2] - logits[:, 1])), rtol=1e-5)
     assert columns["confidence"].tolist() == [1, 0.5]
-    with pytest.raises(CheckpointError, match="is a CompositionModel, which has no encoder of its own"):
+    with pytest.raises(CheckpointError, match="is a CompositionModel, which has no vectors of its own"):
         backbone_of(model)
 
 

@@ -128,7 +128,7 @@ def test_class_names_are_in_scores_and_in_the_checkpoint(data: Path, tmp_path: P
     words = [data / "classes" / "valid", "--checkpoint", trainer.save_dir / "checkpoint" / "best", "--out", out]
     assert predict.main([*map(str, words), "--gpus", "-1"]) == 0
     table = pd.read_csv(out)
-    told = ["unknown_fraction", "confidence"]
+    told = ["unknown_fraction", "confidence", "unseen_kind"]
     assert list(table) == ["id", "probability ion", "probability sugar", "probability drug", "class", *told]
     assert table["confidence"].to_numpy() == pytest.approx(table.iloc[:, 1:4].max(axis=1).to_numpy())
     assert table.iloc[:, 1:4].sum(axis=1).to_numpy() == pytest.approx(1)
