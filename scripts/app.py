@@ -2,6 +2,7 @@
 
     python scripts/app.py
     python scripts/app.py --predictor runs/version_0/checkpoint/best --atlas atlas
+    python scripts/app.py --config config.json --weights weights.pt           (a published model)
 
 The page shows the nearest interfaces of an atlas (--atlas), what a fine-tuned model predicts (--predictor), and which
 residues matter, in 3D and as files to download (docs/app.md). It is served to this machine alone unless --host names
@@ -37,12 +38,14 @@ LAST_PORT = 65535
 @command("app", interrupted="stopped")
 def main(argv: Sequence[str] | None = None) -> int:
     options = arguments(argv)
-    at_least(options, 1, "seconds", "memory", "workers", "top", "max_upload")
+    at_least(options, 1, "seconds", "upload_seconds", "memory", "workers", "top", "max_upload")
     at_least(options, 0, "waiting")
     require(0 <= options.port <= LAST_PORT, "port", options.port, f"between 0 and {LAST_PORT}")
     try:
         import uvicorn
 
+        from scripts.page.guard import LOOPBACK
+        from scripts.page.patience import configuration
         from scripts.page.server import application
     except ImportError as absent:
         raise ConfigError("the page needs Starlette and Uvicorn, which are not installed", hint=INSTALL) from absent
@@ -64,10 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                     file=sys.stderr,
                 )
             print(f"http://{name_of(address)} (Ctrl-C ends it)", flush=True)
-            hosts = ["127.0.0.1", "localhost"] if local(options.host) else ["*"]
+            hosts = {*LOOPBACK, options.host} if local(options.host) else ()
             app = application(pool, Uploads(Path(folder), options.max_upload), about, hosts)
-            config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=2)
-            uvicorn.Server(config).run(sockets=[address])
+            uvicorn.Server(configuration(app, options.upload_seconds)).run(sockets=[address])
         finally:
             pool.close()
     return 0
@@ -76,9 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     group = parser.add_argument_group("models")
-    group.add_argument(
-        "--checkpoint", default=str(SHIPPED), metavar="MODEL", help="for vectors and scores (default: the shipped one)"
-    )
+    group.add_argument("--checkpoint", metavar="MODEL", help="for vectors and scores (default: the shipped one)")
+    group.add_argument("--config", metavar="FILE", help="of a published model, in place of --checkpoint")
+    group.add_argument("--weights", metavar="FILE", help="of that published model")
     group.add_argument(
         "--predictor", nargs="+", default=[], metavar="MODEL", help="fine-tuned; several make an ensemble"
     )
@@ -93,6 +95,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--max_upload", type=size, default=size("50M"), metavar="N", help="bytes of a file (default 50M)"
     )
     group.add_argument("--seconds", type=float, default=120.0, help="for one order; then it is given up (default 120)")
+    group.add_argument("--upload_seconds", type=float, default=300.0, help="for a file to arrive (default 300)")
     group.add_argument("--memory", type=float, default=8.0, help="GiB of a process on the CPU (default 8)")
     group.add_argument("--workers", type=int, default=1, help="orders worked on at a time; others wait (default 1)")
     group.add_argument("--waiting", type=int, default=20, help="orders that may wait (default 20)")
@@ -105,7 +108,10 @@ def settings(options: argparse.Namespace) -> str:
     def absolute(name: str) -> str:
         return str(Path(name).resolve()) if Path(name).exists() else name  # else a name on the hub
 
-    told: dict[str, Any] = {"model": absolute(options.checkpoint), "device": options.device, "top": options.top}
+    published = [[absolute(name)] if name else [] for name in (options.config, options.weights)]
+    ours = options.checkpoint or ("" if any(published) else str(SHIPPED))
+    told: dict[str, Any] = {"checkpoint": [absolute(ours)] if ours else [], "device": options.device}
+    told |= {"config": published[0], "weights": published[1], "top": options.top}
     told |= {"predictor": [absolute(name) for name in options.predictor]}
     return json.dumps(told | {"atlas": str(Path(options.atlas).resolve()) if options.atlas else ""})
 
@@ -134,7 +140,7 @@ def name_of(address: socket.socket) -> str:
 def local(host: str) -> bool:
     """Whether an address can be reached from this machine only."""
     try:
-        return host == "localhost" or ipaddress.ip_address(host) == ipaddress.ip_address("127.0.0.1")
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 

@@ -4,3 +4,4 @@ OUT = "results"
 """Folder in that of the upload; a file of the user can't be in its way."""
 TABLE, STRUCTURE, VIEW = "scores.csv", "scored.cif", "view.html"
 RESULTS = (TABLE, STRUCTURE, VIEW)
+GONE = "the upload is no longer there; choose the file again"

@@ -1,48 +1,38 @@
-"""The web server of the page: files, two questions (`/look`, `/analyse`), and results.
-
-Nothing is loaded from or sent to another server: the content security policy of every answer forbids it. Other web
-sites that are open in the same browser can't use this one: an order needs a header that they may not send, and the
-server answers only to its own names.
-"""
+"""The answers of the page's server: its files, two orders (`/look`, `/analyse`), and results."""
 
 import json
 import urllib.parse
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
+from scripts.page.guard import Guard
 from scripts.page.pool import Pool, Refused
-from scripts.page.results import OUT, RESULTS
+from scripts.page.results import GONE, OUT, RESULTS
 from scripts.page.uploads import LIGANDS, STRUCTURES, Uploads
 
 HERE = Path(__file__).parent
 PAGE = {"": "index.html", "page.js": "page.js", "page.css": "page.css"}
-OURS = "x-ligare"
 MOST_ORDER = 100_000  # bytes of an order
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; frame-src 'self'; img-src data:; "
-)
-POLICY += "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 POLICY_OF_VIEWS = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
 POLICY_OF_VIEWS += "frame-ancestors 'self'; sandbox allow-scripts"
-HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
 CHOICE = ("chain1", "chain2", "lig_code", "lig_resi", "target")
 Answer = Callable[[Request], Awaitable[Response]]
 
 
-def application(pool: Pool, uploads: Uploads, about: dict[str, Any], hosts: Sequence[str]) -> Starlette:
+def application(pool: Pool, uploads: Uploads, about: dict[str, Any], hosts: Collection[str]) -> ASGIApp:
     """The application.
 
     Args:
-        about: what the page says of itself. hosts: names it answers to.
+        about: what the page says of itself. hosts: names it answers to; none: all.
     """
 
     async def settings(request: Request) -> Response:
@@ -52,14 +42,16 @@ def application(pool: Pool, uploads: Uploads, about: dict[str, Any], hosts: Sequ
         return JSONResponse({"under_way": pool.under_way})
 
     async def look(request: Request) -> Response:
+        name = uploads.checked(name_of(request), STRUCTURES, length_of(request))
         token = uploads.new()
-        file = await uploads.store(token, name_of(request), STRUCTURES, request.stream())
+        file = await uploads.store(token, name, request.stream())
         found = await pool.do({"job": "look", "folder": str(uploads.folder(token)), "file": file})
         return JSONResponse({"token": token, "file": file, **found})
 
     async def ligand(request: Request) -> Response:
         token = request.query_params.get("token", "")
-        return JSONResponse({"file": await uploads.store(token, name_of(request), LIGANDS, request.stream())})
+        name = uploads.checked(name_of(request), LIGANDS, length_of(request))
+        return JSONResponse({"file": await uploads.store(token, name, request.stream())})
 
     async def analyse(request: Request) -> Response:
         order = await order_of(request)
@@ -79,13 +71,13 @@ def application(pool: Pool, uploads: Uploads, about: dict[str, Any], hosts: Sequ
         return FileResponse(folder / name, filename=name)
 
     routes = [
-        Route("/settings", answered(settings)),
-        Route("/state", answered(state)),
-        Route("/look", answered(look), methods=["POST"]),
-        Route("/ligand", answered(ligand), methods=["POST"]),
-        Route("/analyse", answered(analyse), methods=["POST"]),
-        Route("/results/{token}/{name}", answered(result)),
-        *(Route(f"/{name}", answered(static_file(file))) for name, file in PAGE.items()),
+        Route("/settings", settings),
+        Route("/state", state),
+        Route("/look", look, methods=["POST"]),
+        Route("/ligand", ligand, methods=["POST"]),
+        Route("/analyse", analyse, methods=["POST"]),
+        Route("/results/{token}/{name}", result),
+        *(Route(f"/{name}", static_file(file)) for name, file in PAGE.items()),
     ]
 
     @asynccontextmanager
@@ -93,9 +85,8 @@ def application(pool: Pool, uploads: Uploads, about: dict[str, Any], hosts: Sequ
         yield
         pool.close()
 
-    return Starlette(
-        routes=routes, lifespan=life, middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))]
-    )
+    handlers: dict[Any, Any] = {Refused: refused, HTTPException: unknown, ClientDisconnect: left, OSError: not_kept}
+    return Guard(Starlette(routes=routes, lifespan=life, exception_handlers=handlers), hosts)
 
 
 def static_file(name: str) -> Answer:
@@ -105,30 +96,35 @@ def static_file(name: str) -> Answer:
     return file
 
 
-def answered(answer: Answer) -> Answer:
-    """The answer with our headers; what was refused as JSON, `{"error": reason}`."""
+def refused(request: Request, why: Refused) -> Response:
+    return JSONResponse({"error": why.reason}, why.status)
 
-    async def safely(request: Request) -> Response:
-        try:
-            if request.method == "POST" and OURS not in request.headers:
-                raise Refused(403, "orders come from the page itself")
-            response = await answer(request)
-        except Refused as refused:
-            response = JSONResponse({"error": refused.reason}, refused.status)
-        except ClientDisconnect:
-            response = Response(status_code=400)
-        except OSError as failed:  # a full disk; its path is none of the user's
-            response = JSONResponse({"error": f"the server can't keep the file: {failed.strerror}"}, 500)
-        for name, value in {"Content-Security-Policy": POLICY, **HEADERS}.items():
-            response.headers.setdefault(name, value)
-        return response
 
-    return safely
+def unknown(request: Request, why: HTTPException) -> Response:
+    """No such page, or none for this method."""
+    return JSONResponse({"error": why.detail}, why.status_code, why.headers)
+
+
+def left(request: Request, why: ClientDisconnect) -> Response:
+    """Nobody reads this."""
+    return Response(status_code=400)
+
+
+def not_kept(request: Request, why: OSError) -> Response:
+    """A full disk; its path is none of the user's."""
+    return JSONResponse({"error": f"the server can't keep the file: {why.strerror}"}, 500)
 
 
 def name_of(request: Request) -> str:
     """The name that the user's file has."""
     return urllib.parse.unquote(request.query_params.get("name", ""))
+
+
+def length_of(request: Request) -> int:
+    """Bytes of the file that comes, as far as told; Refused for a form, whose parts are no file yet."""
+    if request.headers.get("content-type", "").lower().startswith("multipart/"):
+        raise Refused(415, "the body has to be the file itself, not a form with a file in it")
+    return int(request.headers.get("content-length", 0))
 
 
 async def order_of(request: Request) -> dict[str, Any]:
@@ -150,7 +146,7 @@ async def order_of(request: Request) -> dict[str, Any]:
 def inside(folder: Path, name: Any, endings: tuple[str, ...]) -> str:
     """The name of a file that was uploaded to a folder; Refused for any other."""
     if not isinstance(name, str) or name != Path(name).name or not (folder / name).is_file():
-        raise Refused(404, "the upload is no longer there; choose the file again")
+        raise Refused(404, GONE)
     if not name.lower().removesuffix(".gz").endswith(endings):
         raise Refused(400, f"{name}: is of another kind")
     return name

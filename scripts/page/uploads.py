@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from scripts.page.pool import Refused
+from scripts.page.results import GONE
 
 STRUCTURES = (".pdb", ".ent", ".cif", ".mmcif", ".pdbx")
 LIGANDS = (".sdf", ".mol", ".mol2")
@@ -35,23 +36,27 @@ class Uploads:
     def folder(self, token: str) -> Path:
         """The folder of a token; Refused when there is none (any more)."""
         if not TOKEN.fullmatch(token) or not (self.root / token).is_dir():
-            raise Refused(404, "the upload is no longer there; choose the file again")
+            raise Refused(404, GONE)
         return self.root / token
 
-    async def store(self, token: str, name: str, endings: tuple[str, ...], content: AsyncIterator[bytes]) -> str:
-        """Write a file as it comes in; returns its name.
+    def checked(self, name: str, endings: tuple[str, ...], size: int) -> str:
+        """The name for a file of so many bytes (0: not told); Refused for another ending, and for too many."""
+        found = plain(name, endings)
+        self._check(found, size)
+        return found
+
+    async def store(self, token: str, name: str, content: AsyncIterator[bytes]) -> str:
+        """Write a file as it comes in, under a checked name; returns that.
 
         Raises:
-            Refused: a name with another ending, an empty file, or more bytes than allowed. Nothing of it stays.
+            Refused: an empty file, or more bytes than allowed. Nothing of it stays.
         """
-        name, path, size = plain(name, endings), self.folder(token) / plain(name, endings), 0
+        path, size = self.folder(token) / name, 0
         try:
             with path.open("wb") as file:
                 async for chunk in content:
                     size += len(chunk)
-                    if size > self.largest:
-                        most = f"{self.largest / 2**20:g} MB"
-                        raise Refused(413, f"{name}: is larger than {most}, the limit here (--max_upload)")
+                    self._check(name, size)
                     file.write(chunk)
             if not size:
                 raise Refused(400, f"{name}: is empty")
@@ -59,6 +64,11 @@ class Uploads:
             path.unlink(missing_ok=True)
             raise
         return name
+
+    def _check(self, name: str, size: int) -> None:
+        if size > self.largest:
+            most = f"{self.largest / 2**20:g} MB"
+            raise Refused(413, f"{name}: is larger than {most}, the limit here (--max_upload)")
 
     def clean(self) -> None:
         """Remove folders that are too old, or too many."""

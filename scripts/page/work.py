@@ -45,12 +45,15 @@ class Settings:
     """What the page works with.
 
     Attributes:
-        model: for vectors and scores. predictor: fine-tuned checkpoints, several make an ensemble.
+        checkpoint, config, weights: one model for vectors and scores, ours or published, as in `ModelOptions`.
+        predictor: fine-tuned checkpoints, several make an ensemble.
         atlas: folder or table of vectors among which neighbours are looked for; "": none.
         device: of all models. top: neighbours and blocks that are listed.
     """
 
-    model: str
+    checkpoint: tuple[str, ...] = ()
+    config: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
     predictor: tuple[str, ...] = ()
     atlas: str = ""
     device: str = "cpu"
@@ -73,9 +76,9 @@ class Bench:
 
     def __post_init__(self) -> None:
         given = self.settings
-        self.model = load_model(ModelOptions((given.model,), device=given.device))
+        self.model = load_model(ModelOptions(given.checkpoint, given.config, given.weights, given.device))
         if given.predictor:
-            self.predictor = Predictor(load_models(ModelOptions(tuple(given.predictor), device=given.device)))
+            self.predictor = Predictor(load_models(ModelOptions(given.predictor, device=given.device)))
             self.interval = self.calibrated(self.predictor)
         if given.atlas:
             self.neighbours = Neighbours(given.atlas, self.model)
@@ -107,7 +110,7 @@ class Bench:
     def about(self) -> dict[str, Any]:
         """What the page says of itself."""
         return {
-            "model": Path(self.settings.model).name,
+            "model": Path(*self.settings.checkpoint, *self.settings.config).name,
             "predicts": [] if self.predictor is None else [answer.name for answer in self.predictor.answers],
             "interval": "" if self.interval is None else f"{self.interval:.0%} of the truths lie between low and high.",
             "neighbours": "" if self.neighbours is None else f"{len(self.neighbours)} interfaces",
@@ -216,7 +219,7 @@ def predictions(bench: Bench, order: dict[str, Any]) -> list[dict[str, str]]:
         return []
     [found] = bench.predictor([read_entry(bench.predictor.vocabulary, order)])
     said = bench.predictor.columns(found, level=bench.interval)
-    return [{"name": name, "value": shown(values[0])} for name, values in said.items()]
+    return [{"name": name, "value": shown(values[0])} for name, values in said.items() if str(values[0])]
 
 
 def shown(value: Any) -> str:

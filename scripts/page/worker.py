@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from configs.command import in_words
 from configs.errors import LigareError
 from data.part_process import bound
+from scripts.page.results import GONE
 
 
 def main() -> None:
@@ -25,14 +26,19 @@ def main() -> None:
 
     jobs = {"look": lambda bench, order: look(order["file"]), "analyse": analyse}
     try:
-        bench = Bench(Settings(**settings | {"predictor": tuple(settings["predictor"])}))
+        several = {name: tuple(value) for name, value in settings.items() if isinstance(value, list)}
+        bench = Bench(Settings(**settings | several))
     except (LigareError, OSError) as error:
         say(answers, {"error": in_words(error) if isinstance(error, OSError) else str(error)})
         return
     say(answers, {"about": bench.about()})
     for line in sys.stdin:
         order = json.loads(line)
-        os.chdir(order["folder"])
+        try:
+            os.chdir(order["folder"])
+        except FileNotFoundError:  # removed while the order waited
+            say(answers, {"error": GONE})
+            continue
         try:
             say(answers, {"done": jobs[order["job"]](bench, order)})
         except (LigareError, OSError) as error:

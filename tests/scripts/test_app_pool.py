@@ -101,10 +101,13 @@ def test_uploads_go_when_they_are_old_or_many(tmp_path: Path) -> None:
     tokens = [uploads.new() for _ in range(6)]
     assert len(list(root.iterdir())) == 3
     newest = tokens[-1]
-    assert asyncio.run(uploads.store(newest, "a.pdb", STRUCTURES, chunks(3))) == "a.pdb"
+    assert asyncio.run(uploads.store(newest, "a.pdb", chunks(3))) == "a.pdb"
+    assert uploads.checked("/x/b.pdb", STRUCTURES, 30) == "b.pdb"
+    with pytest.raises(Refused, match="larger"):
+        uploads.checked("b.pdb", STRUCTURES, 31)
     for n, status in ((4, 413), (0, 400)):
         with pytest.raises(Refused) as refused:
-            asyncio.run(uploads.store(newest, "b.pdb", STRUCTURES, chunks(n)))
+            asyncio.run(uploads.store(newest, "b.pdb", chunks(n)))
         assert refused.value.status == status
         assert not (root / newest / "b.pdb").exists()
     for token in ("", "../" + newest, "x" * 32):
