@@ -39,6 +39,7 @@ DECISIVE = frozenset(
     noisy_nodes_weight
     model block_encoding hash_dim block_embed_dim top_k top_k_blocks hidden_dims n_heads transformer_ff_dim
     transformer_pooling transformer_dropout n_attention_layers target_types
+    min_obs_per_ligand label_loss asl_gamma_pos asl_gamma_neg asl_clip focal_alpha focal_gamma
     loss_config phase_boundaries band_tau band_beta band_mode
     targets label_transform temperature label_unit standardise missing_labels regression_loss class_weights
     partial_finetune freeze unfreeze_at_epoch head_lr encoder_lr lora_rank lora_alpha lora_dropout lora_targets

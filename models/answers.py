@@ -1,4 +1,4 @@
-"""What a fine-tuned model answers for each of its targets: numbers with a unit, or probabilities of classes or labels."""
+"""What a fine-tuned model answers for each of its targets: numbers with a unit, or probabilities of classes, labels."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from configs.errors import CheckpointError
+from configs.errors import CheckpointError, ConfigError
+from configs.schema import nearest
 from data.composition_schema import BINARY, REGRESSION
 from data.labels import LabelScale
 from models.affinity_predictor import AffinityPredictor, RegressionPredictor
@@ -94,6 +95,21 @@ def composition_answers(model: CompositionModel, batch: Any, transformed: bool) 
         else:
             found.append((torch.cat([torch.zeros_like(own), own], 1) if kind == BINARY else own).softmax(1))
     return [as_numbers(values) for values in found]
+
+
+def output_number(model: Any, name: str) -> int:
+    """Number of an output: of the target, class or label of this name, or with this number.
+
+    Raises:
+        ConfigError: there is no such output. CheckpointError: a model without targets.
+    """
+    answers = answers_of(model)
+    names = answers[0].outputs or tuple(one.name for one in answers)
+    plain = [text.rpartition(" (")[0] or text for text in names]  # without the unit
+    for known in (names, plain, [str(number) for number in range(len(names))]):
+        if name in known:
+            return list(known).index(name)
+    raise ConfigError(f"the model has no output {name!r}", "--output", hint=nearest(name, names))
 
 
 def scales_of(model: Any) -> list[LabelScale | None]:

@@ -60,7 +60,8 @@ def block_importance(
     Args:
         method: `mask` masks each block; `gradient` estimates the same from a few gradients, however many blocks there
             are (see `gradient_scores`).
-        output: number of the target or class that is explained; None: the first target, or the class predicted.
+        output: number of the target, class or label that is explained (`models.answers.output_number`); None: the first
+            target, or the likeliest class or label, or of two classes the second.
         max_blocks: of all copies, computed at a time.
 
     Raises:
@@ -83,7 +84,7 @@ class Explained:
         self.model, self.target, self.output = model, target, output
         self.backbone: Backbone = getattr(model, "prot_model", model)
         self.predicts = target == "prediction"
-        self.classes = hasattr(model.config, "num_classes")
+        self.classes = hasattr(model.config, "num_classes") or hasattr(model.config, "labels")
         self.wanted = Wanted(("h_graph" if target == "complex" else "h_interface",))
         if self.predicts and not hasattr(model, "energy_ffn") and not hasattr(model, "classifier_ffn"):
             hint = f"a {type(model).__name__} predicts no value; targets without a head: complex, segment0, segment1"
@@ -123,7 +124,7 @@ class Explained:
         if "transform" in facts:
             pred = scale_of(self.model).inverse(pred.reshape(len(pred), -1))
         if pred.ndim == 1:
-            return pred
+            return 1 - pred if self.output == 0 and hasattr(self.model, "classifier_ffn") else pred
         if not 0 <= (self.output or 0) < pred.shape[1]:
             raise ConfigError(f"is not below {pred.shape[1]}", "--output", str(self.output))
         return pred[:, self.output or 0]

@@ -37,6 +37,7 @@ from data.failures import Failure
 from data.inputs import InputItem, add_input_arguments, input_options, open_inputs
 from data.write_structure import b_factors, identity, scored_structure, write_structure
 from data.write_table import format_of, nothing_made, open_table, tell_failures
+from models.answers import output_number
 from models.explain import MAX_BLOCKS, METHODS, TARGETS, Importance, block_importance
 from models.load_any import add_model_arguments, load_model, model_options
 from models.named import backbone_of
@@ -58,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     format_of(options.out)
     given = input_options(options)
     model = load_model(model_options(options, PRETRAINED))
+    explains = options.output is not None and options.target == "prediction"
+    output = output_number(model, options.output) if explains else None
     inputs = open_inputs(given, backbone_of(model).config.fragmentation_method)
     root = given.root or Path(str(given.input)).parent if inputs.kind == "index" else Path()
     progress = tqdm(inputs, desc="interfaces", total=inputs.total, disable=not sys.stderr.isatty())
@@ -67,9 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with open_table(options.out) as table:
         for entry in progress:
             try:
-                found = block_importance(
-                    model, entry.item, options.target, options.method, options.output, options.max_blocks
-                )
+                found = block_importance(model, entry.item, options.target, options.method, output, options.max_blocks)
                 write_views(entry, root, found, options, file_name(entry.name, names))
             except (DataError, StructureError) as error:
                 failures.append(Failure(entry.path, "", entry.name, "", str(error)))
@@ -91,7 +92,9 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     group = parser.add_argument_group("scores")
     group.add_argument("--target", choices=TARGETS, default="complex", help="what is explained (default: complex)")
     group.add_argument("--method", choices=METHODS, default="mask", help="default: mask")
-    group.add_argument("--output", type=int, help="number of the target or class to explain (default: 0, or the class)")
+    group.add_argument(
+        "--output", metavar="NAME", help="target, class or label to explain (default: the first target, the likeliest)"
+    )
     group.add_argument("--max_blocks", type=int, default=MAX_BLOCKS, help="blocks computed at a time: bounds memory")
     group = parser.add_argument_group("output")
     group.add_argument("--out", type=Path, required=True, help="table to write: .parquet or .csv")

@@ -1,4 +1,5 @@
-"""Labelled pockets from a table of what is bound to which chain: the type of the ligand or ion, or bound or not.
+"""Labelled pockets from a table of what is bound to which chain: the type of the ligand or ion, all of them, or bound
+or not.
 
     python scripts/make_pockets.py DATA/multilabel/chain_het_contacts.csv --root DATA --task type --out_path shards
 
@@ -8,6 +9,8 @@ its chain, for scripts/split_data.py and scripts/cross_validate.py.
 
 --task type: the label is the code of the ligand or ion (class names are kept with the data set, for
 multiclass_classifier). Codes with too few families or items are left out.
+--task labels: the labels are the codes of all that is bound in the pocket: of what has at least half of its
+own residues in it (multilabel). A code that is not there was not seen, which does not prove that it does not bind.
 --task bound: the label is 1 for the pocket of a ligand or sugar of 6 or more heavy atoms, and 0 for as many residues of
 the same chain around a copy of that ligand laid elsewhere on its surface (binary_classifier). Nothing is bound within
 8 Å of the copy; that nothing was seen there does not prove that nothing binds. Only full entries count.
@@ -23,7 +26,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -35,6 +38,7 @@ from configs.options import at_least
 from configs.reading import path_inside
 from data.interface import CUTOFF
 from data.item import Item
+from data.label_sets import COMPLETE
 from data.pockets import bound_group, decoy_residues, pocket_item, residues_near, residues_of_chain
 from data.shards import ShardWriter
 from data.structure import Structure, read_structure
@@ -44,7 +48,8 @@ COLUMNS = (
     *("pdb_id", "path", "chain", "chain_kind", "family", "het_code", "category", "het_chain", "het_resid"),
     *("n_contact_residues", "covalent", "full_pdb_entry"),
 )
-CATEGORIES = {"type": {"ligand", "ion", "sugar"}, "bound": {"ligand", "sugar"}}
+CATEGORIES = {"type": {"ligand", "ion", "sugar"}, "labels": {"ligand", "ion", "sugar"}, "bound": {"ligand", "sugar"}}
+MOST_SHOWN = 30
 LEAST_ATOMS = 6  # of a ligand in --task bound
 
 
@@ -65,11 +70,12 @@ class Contact(NamedTuple):
 
 
 class Pocket(NamedTuple):
-    """An item still without a label, and the contact it comes from."""
+    """An item still without a label, the contact it comes from, and the codes of all that is bound in it."""
 
     contact: Contact
     item: Item
     bound: bool
+    codes: frozenset[str] = frozenset()
 
 
 @command("make_pockets")
@@ -82,12 +88,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = list(pockets(contacts, options))
     if not found:
         raise DataError("gave no pocket", options.table)
+    if options.task == "labels":
+        return write_sets(options, found)
     if options.task == "type":
         labels, classes = label_by_code(found, options.min_families, options.min_items)
     else:
         labels, classes = [int(pocket.bound) for pocket in found], ["decoy", "bound"]
     kept = [(pocket, label) for pocket, label in zip(found, labels) if label is not None]
-    write(options, kept, classes)
+    items = [(pocket, pocket.item.with_(label=float(label)), (label, classes[label])) for pocket, label in kept]
+    write(options, items, {"classes": classes})
     for number, name in enumerate(classes):
         of_class = [pocket for pocket, label in kept if label == number]
         families = len({pocket.item.group for pocket in of_class})
@@ -154,12 +163,13 @@ def pockets(contacts: Sequence[Contact], options: argparse.Namespace) -> Iterato
         except StructureError as error:
             refused[str(error)] += len(by_file[path])
             continue
+        bound = codes_by_residues(structure, by_file[path], options.cutoff) if options.task == "labels" else []
         for contact in by_file[path]:
             entry, family = (contact.pdb_id, contact.code), (contact.family, contact.code)
             if of_entry[entry] >= options.most_per_entry or of_family[family] >= options.most_per_family:
                 continue
             try:
-                made = list(pockets_of(structure, contact, options))
+                made = list(pockets_of(structure, contact, options, bound))
             except LigareError as error:
                 refused[" ".join(str(error).split()[-4:])] += 1
                 continue
@@ -170,8 +180,30 @@ def pockets(contacts: Sequence[Contact], options: argparse.Namespace) -> Iterato
         print("left out: " + ", ".join(f"{n} by {name}" for name, n in refused.items()), file=sys.stderr)
 
 
-def pockets_of(structure: Structure, contact: Contact, options: argparse.Namespace) -> Iterator[Pocket]:
-    """The pocket of a contact, and its decoy for --task bound; nothing where the ligand is small or has no decoy."""
+def codes_by_residues(structure: Structure, contacts: Sequence[Contact], cutoff: float) -> list[tuple[str, set[int]]]:
+    """Code and residues of everything that is bound in a file, as far as it is there."""
+    found = []
+    for contact in contacts:
+        try:
+            group = bound_group(structure, contact.code, contact.number, contact.het_chain)
+        except LigareError:
+            continue  # its own pocket is refused and counted
+        chain = residues_of_chain(structure, contact.chain)
+        found.append((contact.code, set(residues_near(structure, chain, group, cutoff).tolist())))
+    return found
+
+
+def pockets_of(
+    structure: Structure,
+    contact: Contact,
+    options: argparse.Namespace,
+    neighbours: Sequence[tuple[str, set[int]]] = (),
+) -> Iterator[Pocket]:
+    """The pocket of a contact, and its decoy for --task bound; nothing where the ligand is small or has no decoy.
+
+    Args:
+        neighbours: code and residues of everything bound in the file, of which those in the pocket are its codes.
+    """
     vocabulary = load_vocabulary(options.vocabulary)
     ligand = bound_group(structure, contact.code, contact.number, contact.het_chain)
     chain = residues_of_chain(structure, contact.chain)
@@ -187,7 +219,9 @@ def pockets_of(structure: Structure, contact: Contact, options: argparse.Namespa
     for bound, residues in sites.items():
         name = contact.name if bound else f"{contact.name}_decoy"
         item = pocket_item(structure, residues, vocabulary, id=name, label=float("nan"), group=contact.family)
-        yield Pocket(contact, item, bound)
+        inside = set(residues.tolist())
+        codes = {code for code, own in neighbours if 2 * len(own & inside) >= max(len(own), 1)}
+        yield Pocket(contact, item, bound, frozenset(codes | {contact.code}))
 
 
 def label_by_code(found: Sequence[Pocket], families: int, items: int) -> tuple[list[int | None], list[str]]:
@@ -208,23 +242,45 @@ def label_by_code(found: Sequence[Pocket], families: int, items: int) -> tuple[l
     return [number.get(pocket.contact.code) for pocket in found], classes
 
 
-def write(options: argparse.Namespace, kept: Iterable[tuple[Pocket, int]], classes: list[str]) -> None:
-    """The shards, and a table of what they hold."""
+def write_sets(options: argparse.Namespace, found: Sequence[Pocket]) -> int:
+    """Write pockets with all their codes as labels, and tell how many have each."""
+    names = sorted({code for pocket in found for code in pocket.codes})
+    kept = []
+    for pocket in found:
+        targets = np.array([name in pocket.codes for name in names], np.float32)
+        kept.append((pocket, pocket.item.with_(targets=targets), ("", ";".join(sorted(pocket.codes)))))
+    write(options, kept, {"targets": names, COMPLETE: True})
+    counts = Counter(code for pocket in found for code in pocket.codes)
+    for name, count in counts.most_common(MOST_SHOWN):
+        families = {pocket.item.group for pocket in found if name in pocket.codes}
+        print(f"{name:<6}{count:>6} items of {len(families):>4} families")
+    print(f"{len(names)} labels in all; {len(found)} items in {options.out_path}")
+    return 0
+
+
+def write(
+    options: argparse.Namespace, kept: Iterable[tuple[Pocket, Item, tuple[Any, Any]]], labels: dict[str, Any]
+) -> None:
+    """The shards, and a table of what they hold.
+
+    Args:
+        kept: pockets, their items with labels, and the columns `label` and `class`. labels: what the labels are.
+    """
     vocabulary = load_vocabulary(options.vocabulary)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(("id", "path", "chain", "family", "het_code", "label", "class", "residues"))
-    extra = {"classes": classes, "made_by": "make_pockets", "task": options.task, "seed": options.seed}
+    extra = labels | {"made_by": "make_pockets", "task": options.task, "seed": options.seed}
     name = vocabulary.name
     writer = ShardWriter(
         options.out_path, vocabulary.fingerprint, vocabulary=name, fragmentation_method=name, extra=extra
     )
     with writer:
-        for pocket, label in kept:
-            item, contact = pocket.item.with_(label=float(label)), pocket.contact
+        for pocket, item, told in kept:
+            contact = pocket.contact
             writer.add(item)
             numbers = [f"{n}{code}" for n, code in zip(item.block_resid.tolist(), item.block_icode)]  # type: ignore[union-attr,arg-type]
-            shown = (contact.path, contact.chain, contact.family, contact.code, label, classes[label])
+            shown = (contact.path, contact.chain, contact.family, contact.code, *told)
             table.writerow((item.id, *shown, " ".join(dict.fromkeys(numbers))))
     atomic_write(options.out_path / "pockets.csv", text.getvalue())
 

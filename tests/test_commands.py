@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 USE = "--input --chain1 --chain2 --lig_code --ligand_path --root --checkpoint --config --weights --device --gpus --out"
 FLAGS = {
     "process": "--data_index_file --structures --out_path --root --n_jobs --cutoff --vocabulary --model --backend "
-    "--address --seconds_per_file --memory_per_process",
+    "--label_columns --label_classes --label_sets --address --seconds_per_file --memory_per_process",
     "import": "--out_path --vocabulary --modality",
     "pockets": "--root --task --out_path --cutoff --min_families --min_items --most_per_family --seed",
     "baselines": "--task --out --checkpoint --subset --bootstrap --seed",
@@ -37,7 +37,7 @@ FLAGS = {
     "cross-validate": "--out_path --seeds --devices --bootstrap --resample",
     "fit-affinity": "--checkpoint --out --folds --repeats --subset --unit --licence --seed",
     "planted": "--out --n_items --epochs --seed --resamples --n_jobs",
-    "predict": f"{USE} --transformed --confidence_threshold --max_spread --interval",
+    "predict": f"{USE} --transformed --confidence_threshold --label_threshold --max_spread --interval",
     "embed": f"{USE} --level --representations --rule --guidance",
     "explain": f"{USE} --target --method --output --structures --structure_format --pages --max_blocks",
     "app": "--checkpoint --predictor --atlas --host --port --max_upload --seconds --memory --workers --waiting",

@@ -28,7 +28,7 @@ PUBLISHED = """
 """.split()
 
 
-LABELLED = ("PDBBind", "regression", "binary_classifier", "multiclass_classifier")
+LABELLED = ("PDBBind", "regression", "binary_classifier", "multiclass_classifier", "multilabel")
 
 
 def test_every_published_flag_is_accepted() -> None:
