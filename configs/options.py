@@ -262,7 +262,7 @@ class TrainOptions(RankOptions):
     max_steps: int | None = None
     """Stop after this many optimiser steps, also inside an epoch."""
     max_minutes: float | None = None
-    """Stop with the first optimiser step after this many minutes, validation included, and validate once more."""
+    """Stop with the first step after this many minutes of a launch (continued, they count anew), and validate again."""
     patience: int = -1
     """Validations without improvement before stopping (0 or less: off)."""
     monitor: str | None = None

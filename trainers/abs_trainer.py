@@ -90,6 +90,7 @@ class Trainer(Steps):
         self.checkpoints = Checkpoints(
             self.save_dir / "checkpoint", config.save_topk, self.monitor.smaller_is_better, self.monitor.name
         )
+        self.launches = LineLog(self.save_dir / "launches.jsonl")
         self.logs = {name: LineLog(self.save_dir / f"{name}.jsonl") for name in ("history", "bad_steps")}
         self.saving = Saving(stored=self.resume_state is not None and not self.resume_state.further)
         self.callbacks: list[Callback] = list(config.callbacks)
@@ -257,7 +258,8 @@ class Trainer(Steps):
                 extra |= {"metrics": metrics, "training": recorded_facts(self.save_dir)}
                 self.checkpoints.add(to_store(self.model, self.config), metric, self.epoch, self.global_step, extra)
 
-        stored = self.saving.attempt(f"the checkpoint of epoch {self.epoch}", store)
+        last = self.epoch + 1 >= self.max_epoch or self.finished
+        stored = self.saving.attempt(f"the checkpoint of epoch {self.epoch}", store, last)
         self.checkpoints.load(from_main(self.checkpoints.state()))
         if stored:
             self.event("on_checkpoint")
@@ -276,7 +278,7 @@ class Trainer(Steps):
         if is_main():
             size = sum(p.numel() for p in self.model.parameters())
             facts = {"model": type(self.model).__name__, "parameters": size, "device": str(self.device)}
-            prepare_run_folder(self.save_dir, self.config.to_dict(), facts | self.facts, changes)
+            prepare_run_folder(self.save_dir, self.config.to_dict(), facts | self.facts, changes, self.launches)
         if self.average is not None:
             self.average = MovingAverage(self.model, self.average.decay)
         if self.resume_state is not None:

@@ -27,9 +27,9 @@ from trainers.calibration import VALIDATION, calibrate
 from trainers.evaluation import predict
 from trainers.report import groups_of
 from trainers.rng import seed_everything
+from trainers.run_folder import restart_state
 from trainers.train_config import TrainConfig
 from trainers.training_result import TrainingResult, training_result
-from trainers.training_state import find_restart
 
 VALID_STREAM = 7_000_003  # keeps the random numbers of the split apart from others of the same seed
 NAMES = {"max_epochs": "max_epoch", "checkpoint_dir": "save_dir"}
@@ -98,7 +98,7 @@ class CompositionTrainer:
         with TemporaryDirectory(prefix="ligare_") as temporary:
             folder = self.run.train.save_dir or temporary
             values = self.run.flat() | {"save_dir": folder}
-            found = find_restart(folder) if self.run.start.restart == "auto" else None
+            found = restart_state(folder) if self.run.start.restart == "auto" else None
             train_loader = self._loader(self.train_set, True)
             valid_loader = None if self.valid_set is None else self._loader(self.valid_set, False)
             seed_everything(self.run.train.seed)

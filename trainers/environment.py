@@ -21,7 +21,8 @@ VARIABLES = ("OMP_", "MKL_", "OPENBLAS_", "CUBLAS_", "CUDA_", "NCCL_", "GLOO_", 
 def provenance() -> dict[str, Any]:
     """Command line, time, versions, and the commit of the source tree when it is a git checkout.
 
-    `uncommitted`: whether tracked files differ from that commit; None without a checkout.
+    `uncommitted`: whether tracked files differ from that commit. Both are None without a checkout, also where the
+    package lies in a checkout of something else that does not keep its sources.
     """
     versions = {"python": platform.python_version()}
     for name in LIBRARIES:
@@ -29,12 +30,13 @@ def provenance() -> dict[str, Any]:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             versions[name] = "not installed"
-    changes = _git("status", "--porcelain", "--untracked-files=no")
+    ours = _git("ls-files", "--error-unmatch", "trainers/environment.py") is not None
+    changes = _git("status", "--porcelain", "--untracked-files=no", "--", ".") if ours else None
     return {
         "command": sys.argv,
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "versions": versions,
-        "commit": _git("rev-parse", "HEAD"),
+        "commit": _git("rev-parse", "HEAD") if ours else None,
         "uncommitted": None if changes is None else bool(changes),
         "world_size": int(os.environ.get("WORLD_SIZE", 1)),
     }
@@ -60,9 +62,11 @@ def environment() -> dict[str, Any]:
 
 
 def _git(*words: str) -> str | None:
-    source = Path(__file__).resolve().parent
+    source = Path(__file__).resolve().parents[1]
+    other = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # those of a hook, say
+    told = {"cwd": source, "env": other, "capture_output": True, "text": True, "timeout": 10, "check": True}
     try:
-        asked = subprocess.run(["git", *words], cwd=source, capture_output=True, text=True, timeout=10, check=True)
+        asked = subprocess.run(["git", *words], **told)  # type: ignore[call-overload]
     except (OSError, subprocess.SubprocessError):
         return None
     return asked.stdout.strip()

@@ -96,7 +96,9 @@ def unbegun(save_dir: str | Path) -> Path | None:
     return None if log.exists() and log.stat().st_size else newest
 
 
-def prepare_run_folder(folder: Path, options: dict[str, Any], facts: dict[str, Any], changes: Sequence[str]) -> None:
+def prepare_run_folder(
+    folder: Path, options: dict[str, Any], facts: dict[str, Any], changes: Sequence[str], launches: LineLog
+) -> None:
     """Write train_config.json (first launch only) and a line of launches.jsonl; clear leftovers of a kill.
 
     Only the line tells of the machine: train_config.json goes with the weights wherever they are published.
@@ -105,6 +107,7 @@ def prepare_run_folder(folder: Path, options: dict[str, Any], facts: dict[str, A
         options: all options of the run.
         facts: what else describes the run (data fingerprints, number of parameters).
         changes: one sentence for each option that differs from the launch before.
+        launches: the log of the launches; a line that finds the disk full waits there until it is flushed again.
     """
     for part in (folder, folder / "checkpoint", folder / "training_state"):
         part.mkdir(exist_ok=True)
@@ -113,7 +116,7 @@ def prepare_run_folder(folder: Path, options: dict[str, Any], facts: dict[str, A
     path = folder / "train_config.json"
     if not path.exists():
         write_json(path, record, sealed=True)
-    LineLog(folder / "launches.jsonl").append(record | {"changed": list(changes), "environment": environment()})
+    launches.append(record | {"changed": list(changes), "environment": environment()})
 
 
 def recorded_facts(folder: Path) -> dict[str, Any]:

@@ -64,6 +64,7 @@ class Saving:
         state = resume.collect(trainer)
 
         def write() -> None:
+            trainer.launches.flush()
             state.values |= resume.log_positions(trainer)
             write_state(trainer.save_dir, state)
 

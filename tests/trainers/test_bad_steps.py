@@ -23,6 +23,7 @@ from trainers import TrainConfig, Trainer, create_trainer, launch
 from trainers.bad_steps import out_of_memory
 from trainers.callbacks import Callback
 from trainers.gradient_step import joint_counts
+from trainers.orphans import LAUNCHER
 from trainers.rng import seed_everything
 from trainers.training_state import find_restart
 
@@ -260,4 +261,6 @@ def test_the_launcher_hands_on_the_status_of_its_ranks(monkeypatch: pytest.Monke
         raise ChildFailedError("train.py", {0: ProcessFailure(0, 1, status, "no file")})
 
     monkeypatch.setattr(launch, "torchrun", fails)
+    for name in (LAUNCHER, "TORCHELASTIC_SIGNALS_TO_HANDLE"):  # what it tells its ranks is no business of other tests
+        monkeypatch.setenv(name, "")
     assert launch.main([]) == status

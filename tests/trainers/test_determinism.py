@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from rank_processes import run_ranks
 from trainers.environment import environment, provenance
 from trainers.rng import seed_everything
 
+ROOT = Path(__file__).parents[2]
 WAYS = {
     "once": (2, "--deterministic", "--num_workers", "1"),
     "again": (2, "--deterministic", "--num_workers", "1"),
@@ -68,8 +71,9 @@ def test_the_variables_that_numbers_depend_on_are_kept(monkeypatch: pytest.Monke
 
 
 def test_deterministic_mode_is_strict(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-    before: dict[str, Any] = {"cudnn": torch.backends.cudnn.deterministic}
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # so that it is taken back afterwards, too
+    del os.environ["CUBLAS_WORKSPACE_CONFIG"]
+    before = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     try:
         seed_everything(1, deterministic=True)
         assert torch.are_deterministic_algorithms_enabled()
@@ -78,4 +82,40 @@ def test_deterministic_mode_is_strict(monkeypatch: pytest.MonkeyPatch) -> None:
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     finally:
         torch.use_deterministic_algorithms(False)
-        torch.backends.cudnn.deterministic = before["cudnn"]
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before
+
+
+COPY = """
+import json, sys, types
+sys.modules["torch"] = types.ModuleType("torch")  # takes seconds, and tells nothing here
+sys.path.insert(0, sys.argv[1])
+from trainers.environment import provenance
+print(json.dumps(provenance()))
+"""
+
+
+def test_the_commit_of_another_repository_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Installed into a folder of somebody's checkout, the package is no part of it; kept there, it is."""
+
+    def git(*words: str) -> str:
+        mine = ["-c", "user.name=n", "-c", "user.email=e", "-c", "commit.gpgsign=false"]
+        return subprocess.run(["git", *mine, *words], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    def told() -> dict[str, Any]:
+        command = [sys.executable, "-c", COPY, str(package)]
+        return json.loads(subprocess.run(command, cwd=tmp_path, check=True, capture_output=True).stdout)
+
+    package = tmp_path / "lib" / "site-packages"
+    for name in ("trainers/environment.py", "configs/machine.py"):
+        (package / name).parent.mkdir(parents=True)
+        (package / name).write_bytes((ROOT / name).read_bytes())
+        (package / name).with_name("__init__.py").touch()
+    git("init", "--quiet")
+    git("commit", "--quiet", "--allow-empty", "-m", "Begin")
+    assert (told()["commit"], told()["uncommitted"]) == (None, None)
+    git("add", "lib")
+    git("commit", "--quiet", "-m", "Keep a copy")
+    monkeypatch.setenv("GIT_DIR", str(ROOT / "nowhere"))  # as in a hook
+    assert told()["commit"] and told()["uncommitted"] is False
+    (package / "configs/machine.py").write_text((package / "configs/machine.py").read_text() + "\n")
+    assert told()["uncommitted"] is True

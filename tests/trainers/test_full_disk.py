@@ -1,5 +1,6 @@
 """A full or read-only disk: training says so, keeps the last good state, and goes on or stops; nothing is made up."""
 
+import json
 import resource
 import shutil
 import sys
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from stand_ins import make_trainer
+from stand_ins import TinyTrainer, make_trainer
 from test_resume import OPTIONS, run, same_outcome
 
 from configs.command import command
@@ -19,6 +20,7 @@ from soaks.items import make_item
 from trainers import Trainer
 from trainers.callbacks import Callback
 from trainers.rng import seed_everything
+from trainers.run_folder import prepare_run_folder
 from trainers.training_state import find_restart, read_state
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -120,6 +122,79 @@ def test_a_run_that_can_store_nothing_does_not_begin(disk: SmallDisk) -> None:
     with pytest.raises((StorageError, OSError), match=r"could not be stored|No space left"):
         trainer.train(gpus=[-1])
     assert trainer.global_step == 0
+
+
+class Blocked(Callback):
+    """A file in the place of the folder of checkpoints, from the validation of an epoch to its end."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def on_validation(self, trainer: Trainer, metrics: dict[str, float]) -> None:
+        if trainer.epoch == self.epoch:
+            self._folder(trainer).rename(trainer.save_dir / "aside")
+            self._folder(trainer).touch()
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        if self._folder(trainer).is_file():
+            self._folder(trainer).unlink()
+            (trainer.save_dir / "aside").rename(self._folder(trainer))
+
+    on_train_end = on_epoch_end
+
+    @staticmethod
+    def _folder(trainer: Trainer) -> Path:
+        return trainer.save_dir / "checkpoint"
+
+
+class Scripted(TinyTrainer):
+    script: tuple[float, ...] = (3.0, 1.0, 2.0)
+
+    def metrics(self, predictions: dict[str, Any], means: dict[str, float]) -> dict[str, float]:
+        return {"loss": self.script[self.epoch]}
+
+
+class Improving(Scripted):
+    script = (4.0, 3.0, 2.0)
+
+
+def test_the_last_checkpoint_can_not_be_left_out(tmp_path: Path) -> None:
+    """Else the run would end as finished, and no start of it would ever store its weights again."""
+    first = make_trainer(tmp_path, kind=Improving, callbacks=[Blocked(2)], max_epoch=3, save_topk=1)
+    with pytest.raises(StorageError, match="the checkpoint of epoch 2 could not be stored"):
+        first.train(gpus=[-1])
+    second = make_trainer(tmp_path, find_restart(tmp_path), kind=Improving, max_epoch=3, save_topk=1)
+    second.train(gpus=[-1])
+    assert [path.name for path in (first.save_dir / "checkpoint").glob("epoch*")] == ["epoch2_step18"]
+
+
+def test_a_checkpoint_that_was_missed_is_made_up_for_after_a_restart(tmp_path: Path) -> None:
+    """The best weights are lost; those of the next validation are better than none of the later ones."""
+    first = make_trainer(tmp_path, kind=Scripted, callbacks=[Blocked(1)], max_epoch=3, save_topk=1)
+    first.callbacks.append(At(step13=_stop))
+    with pytest.raises(KeyboardInterrupt):
+        first.train(gpus=[-1])
+    assert [path.name for path in (first.save_dir / "checkpoint").glob("epoch*")] == ["epoch0_step6"]
+    second = make_trainer(tmp_path, find_restart(tmp_path), kind=Scripted, max_epoch=3, save_topk=1)
+    second.train(gpus=[-1])
+    assert second.best_epoch == 1  # which has no weights
+    assert [path.name for path in (first.save_dir / "checkpoint").glob("epoch*")] == ["epoch2_step18"]
+
+
+def _stop() -> None:
+    raise KeyboardInterrupt
+
+
+def test_the_line_of_a_launch_waits_for_room_and_comes_with_the_next_state(disk: SmallDisk) -> None:
+    trainer = make_trainer(disk.path / "runs", **OPTIONS)
+    log = trainer.save_dir / "launches.jsonl"
+    prepare_run_folder(trainer.save_dir, {"lr": 1}, {}, [], trainer.launches)
+    disk.fill()
+    prepare_run_folder(trainer.save_dir, {"lr": 2, "long": "x" * 5000}, {}, [], trainer.launches)
+    assert trainer.launches.waiting
+    disk.make_room()
+    assert trainer.saving.state(trainer)
+    assert [json.loads(line)["options"]["lr"] for line in log.read_text().splitlines()] == [1, 2]
 
 
 def test_a_limit_of_file_sizes_is_a_full_disk(tmp_path: Path, uninterrupted: Path) -> None:
