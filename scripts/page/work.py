@@ -107,10 +107,16 @@ class Bench:
             return False
         return True
 
+    @property
+    def name(self) -> str:
+        """Of the folder that the model is in."""
+        given = self.settings
+        return Path(given.checkpoint[0]).name if given.checkpoint else Path(given.weights[0]).parent.name
+
     def about(self) -> dict[str, Any]:
         """What the page says of itself."""
         return {
-            "model": Path(*self.settings.checkpoint, *self.settings.config).name,
+            "model": self.name,
             "predicts": [] if self.predictor is None else [answer.name for answer in self.predictor.answers],
             "interval": "" if self.interval is None else f"{self.interval:.0%} of the truths lie between low and high.",
             "neighbours": "" if self.neighbours is None else f"{len(self.neighbours)} interfaces",

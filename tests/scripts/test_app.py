@@ -1,5 +1,6 @@
 """The page in use: a server of its own, asked over HTTP, and clicked on in a real browser where there is one."""
 
+import gzip
 import json
 import os
 import re
@@ -10,7 +11,9 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -110,6 +113,35 @@ def test_bad_uploads_are_refused_and_the_next_one_works(server: Server) -> None:
     status, said = server.look("large.pdb", b"x" * (LARGEST + 1))
     assert status == 413 and "1 MB" in said["error"]
     assert server.look("../../x.pdb", two_chains().encode())[1]["file"] == "x.pdb"
+
+
+def test_what_unpacks_to_too_much_is_refused(server: Server) -> None:
+    status, said = server.look("bomb.pdb.gz", gzip.compress(bytes(64 * 2**20), 9))
+    assert status == 400 and "bomb.pdb.gz" in said["error"] and "ligare-app" not in said["error"], said
+
+
+def test_a_structure_without_an_interface_is_told(server: Server) -> None:
+    alone = "\n".join(line for line in two_chains().splitlines() if line[21:22] != "B" and "ZN" not in line)
+    status, seen = server.look("alone.pdb", f"{alone}\n".encode())
+    assert status == 200 and seen["interfaces"] == [] and len(seen["chains"]) == 1
+    status, said = server.analyse(token=seen["token"], file=seen["file"], chain1="A", chain2="A")
+    assert status == 400 and "chain" in said["error"]
+
+
+def test_orders_at_the_same_time_get_their_own_answers(server: Server) -> None:
+    texts = [two_chains().replace(" A", f" {name}") for name in "CDE"]
+
+    def both(text: str) -> tuple[list[str], Any]:
+        _, seen = server.look("x.pdb", text.encode())
+        chains = [chain["name"] for chain in seen["chains"]]
+        order = {"token": seen["token"], "file": "x.pdb", "chain1": chains[0], "chain2": chains[1]}
+        return chains, server.analyse(**order)
+
+    with ThreadPoolExecutor(3) as threads:
+        found = list(threads.map(both, texts))
+    for name, (chains, (status, result)) in zip("CDE", found):
+        assert chains == [name, "B"] and status == 200, result
+        assert {block["name"][0] for block in result["top"]} <= {name, "B"}
 
 
 @pytest.mark.real_data
