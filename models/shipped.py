@@ -1,4 +1,4 @@
-"""The checkpoints that come with ligare: found by name from any folder, in a clone and where the package is installed."""
+"""The checkpoints that come with ligare: found by name from any folder, in a clone and in an installed package."""
 
 from pathlib import Path
 

@@ -24,6 +24,7 @@ from configs.command import command
 from configs.errors import ConfigError, DataError
 from configs.files import atomic_file
 from configs.options import at_least
+from configs.words import count_of
 from data.atlas import Atlas, Origin, Rows
 from data.atlas_add import KNOWN, add
 from data.atlas_filter import allowed_by
@@ -66,9 +67,8 @@ def build(options: argparse.Namespace) -> int:
             raise nothing_made(inputs.failures, given.input)
         rows, failures = Rows.joined(found), inputs.failures
     atlas, written = add(options.atlas, origin, rows, options.known)
-    print(
-        f"{written} rows added to {options.atlas}: {len(atlas)} of {origin.representation}, {atlas.width} numbers each"
-    )
+    told = f"{len(atlas):,} of {origin.representation}, {atlas.width} numbers each"
+    print(f"{count_of(written, 'row')} added to {options.atlas}: {told}")
     if told := tell_failures(Path(options.atlas) / "build", failures):
         print(told, file=sys.stderr)
     return 0
@@ -174,7 +174,7 @@ def show(columns: dict[str, list[Any]], out: Path | None) -> None:
         return
     with open_table(out, ".csv") as writer:
         writer.write(columns)
-    print(f"{n} neighbours in {out}")
+    print(f"{count_of(n, 'neighbour')} in {out}")
 
 
 def draw_network(options: argparse.Namespace) -> int:
@@ -187,15 +187,15 @@ def draw_network(options: argparse.Namespace) -> int:
     if len(graph) > MOST_NODES and not options.no_page:
         hint = "--where chooses some, --node puts rows together, --no_page writes GraphML alone"
         raise ConfigError(f"{len(graph)} nodes are too many for a page (up to {MOST_NODES})", "network", hint=hint)
-    title = f"{len(graph)} nodes, each with its {options.top} nearest"
+    title = f"{count_of(len(graph), 'node')}, each with its {options.top} nearest"
     if not options.no_page:
         network_page(graph, colour, title, named(options.out, ".html"), options.seed)
     with atomic_file(named(options.out, ".graphml")) as path:
         nx.write_graphml(graph, path)
     pieces = nx.number_connected_components(graph)
-    print(
-        f"{len(graph)} nodes, {graph.number_of_edges()} edges, {pieces} components in {named(options.out, '.graphml')}"
-    )
+    parts = {"node": len(graph), "edge": graph.number_of_edges(), "component": pieces}
+    told = ", ".join(count_of(number, name) for name, number in parts.items())
+    print(f"{told} in {named(options.out, '.graphml')}")
     return 0
 
 
@@ -212,12 +212,14 @@ def draw_map(options: argparse.Namespace) -> int:
     known = {name: [values[place] for place in places] for name, values in columns.items()}
     ids = [atlas.ids[place] for place in places]
     texts = [hover_text(name, {key: known[key][n] for key in known}) for n, name in enumerate(ids)]
-    title = f"{len(ids):,} interfaces by {atlas.origin.representation} ({options.method})"
+    title = f"{count_of(len(ids), 'interface')} by {atlas.origin.representation} ({options.method})"
     map_picture(flat, Colouring(colour, values), title, named(options.out, ".png"))
     map_page(flat, Colouring(colour, values), texts, title, named(options.out, ".html"))
     with open_table(named(options.out, ".csv")) as writer:
         writer.write({"id": ids, "map_x": flat[:, 0], "map_y": flat[:, 1], **known})
-    print(f"{len(ids)} rows in {', '.join(str(named(options.out, end)) for end in ('.png', '.html', '.csv'))}")
+    print(
+        f"{count_of(len(ids), 'row')} in {', '.join(str(named(options.out, end)) for end in ('.png', '.html', '.csv'))}"
+    )
     return 0
 
 

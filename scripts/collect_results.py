@@ -20,6 +20,7 @@ from configs.command import command
 from configs.errors import DataError
 from configs.files import atomic_write, read_json
 from configs.options import at_least
+from configs.words import count_of
 from trainers.pooled import ENSEMBLE, Pooled, read_cross_validation
 from trainers.score_tables import markdown_table, plain_scores, scored_as
 
@@ -71,7 +72,9 @@ def table_of(folder: Path, options: argparse.Namespace) -> str:
         tasks.add(scored_as(found["task"]))
         rows += list(model_rows(path, found, options))
         if found["failed"]:
-            notes.append(f"{path.parent.name}: {len(found['failed'])} runs failed ({', '.join(found['failed'])}).")
+            notes.append(
+                f"{path.parent.name}: {count_of(len(found['failed']), 'run')} failed ({', '.join(found['failed'])})."
+            )
     if len(tasks) != 1:
         raise DataError(f"holds results of {', '.join(sorted(tasks))}", folder, hint="one task a table")
     return "\n".join([f"## {folder.name}", "", markdown_table(rows, tasks.pop()), *notes])
@@ -83,7 +86,7 @@ def model_rows(path: Path, found: dict[str, Any], options: argparse.Namespace) -
     predictions = path.parent / PREDICTIONS
     if not predictions.exists():
         scores = {metric: [value["mean"], value["sd"]] for metric, value in found["single"].items()}
-        yield {"predictor": f"{name}, {len(found['runs'])} runs", "items": "", "scores": scores}
+        yield {"predictor": f"{name}, {count_of(len(found['runs']), 'run')}", "items": "", "scores": scores}
         return
     of_seed = read_cross_validation(predictions)
     ensemble = of_seed.pop(ENSEMBLE)

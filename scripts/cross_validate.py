@@ -30,6 +30,7 @@ from configs.errors import ConfigError, DataError
 from configs.files import atomic_write, read_json, sha256_of, write_json
 from configs.options import at_least
 from configs.schema import RunConfig
+from configs.words import count_of
 from data.shard_files import MANIFEST
 from data.shards import ShardReader
 from data.splits import group_of
@@ -246,7 +247,8 @@ def table_of(results: dict[str, Any]) -> str:
     """Mean and spread of single models and of ensembles over folds, and the pooled scores with their intervals."""
     n_folds, n_seeds = len({run["fold"] for run in results["runs"]}), len(results["seeds"])
     unit = f", {results['unit']}" if results["unit"] else ""
-    lines = [f"{results['task']}: {len(results['runs'])} runs ({n_folds} folds, {n_seeds} seeds){unit}", ""]
+    of = f"{count_of(n_folds, 'fold')}, {count_of(n_seeds, 'seed')}"
+    lines = [f"{results['task']}: {count_of(len(results['runs']), 'run')} ({of}){unit}", ""]
     lines.append("| metric | single models | ensembles, by fold | ensembles, all folds |")
     lines.append("|---|---|---|---|")
     names = shown([*results["single"], *(n for n in results.get("pooled", {}) if n not in results["single"])])

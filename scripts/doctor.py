@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from configs.command import command
+from configs.words import count_of
 from scripts.examinations import BROKEN, EXAMINATIONS, NOTE, Finding
 
 MARKS = {BROKEN: "BROKEN", NOTE: "note"}
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         notes = sum(one.state == NOTE for one in found)
         told = ", ".join(one.name for one in broken)
-        print(f"\nbroken: {told}" if broken else f"\nnothing is broken ({notes} notes)")
+        print(f"\nbroken: {told}" if broken else f"\nnothing is broken ({count_of(notes, 'note')})")
     return int(bool(broken))
 
 

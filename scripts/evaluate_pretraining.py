@@ -19,6 +19,7 @@ from configs.errors import ConfigError
 from configs.files import atomic_write, read_json
 from configs.options import at_least
 from configs.schema import RunConfig, from_flat
+from configs.words import count_of
 from data.collate import collate_items
 from data.dataset import InterfaceDataset
 from data.item import Item
@@ -179,8 +180,9 @@ def masked_rows(
 
 def as_markdown(report: dict) -> str:
     """The report as two tables."""
+    held_out = f"{count_of(report['items'], 'held-out interface')} of {count_of(report['groups'], 'group')}"
     lines = [
-        f"{report['items']} held-out interfaces of {report['groups']} groups, {report['draws']} noise draws each.",
+        f"{held_out}, {count_of(report['draws'], 'noise draw')} each.",
         "",
         "| noise | items x draws | loss | base (predict nothing) | loss / base | 95 % interval |",
         "|---|---|---|---|---|---|",

@@ -25,6 +25,7 @@ from configs.errors import ConfigError, LigareError
 from configs.files import sha256_of
 from configs.limits import add_limit_flags, size, use_limits
 from configs.options import at_least
+from configs.words import count_of
 from data.download import Downloader, check_server
 from data.entries import ENDING, Fetched, check_entry, entry_ids, note, read_manifest, write_manifest
 from data.failures import Failure, write_failures
@@ -51,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     failures = list(fetched(options, missing, known))
     write_manifest(options.out, known)
     there = len(names) - len(failures)
-    print(f"{len(missing) - len(failures)} entries fetched, {len(names) - len(missing)} were there, in {options.out}")
+    new, old = count_of(len(missing) - len(failures), "entry", "entries"), len(names) - len(missing)
+    print(f"{new} fetched, {old} {'was' if old == 1 else 'were'} there, in {options.out}")
     path = options.out / FAILURES
     if not failures:
         path.unlink(missing_ok=True)
@@ -114,7 +116,8 @@ def verify(folder: Path) -> int:
     faults = {name: fault for name, entry in known.items() if (fault := entry.fault(folder))}
     for name, fault in faults.items():
         print(f"{known[name].file}: {fault}", file=sys.stderr)
-    print(f"{len(known) - len(faults)} of {len(known)} files are as they were fetched")
+    sound = len(known) - len(faults)
+    print(f"{sound} of {count_of(len(known), 'file')} {'is as it was' if sound == 1 else 'are as they were'} fetched")
     return ALL_FAILED if len(faults) == len(known) else SOME_FAILED if faults else 0
 
 

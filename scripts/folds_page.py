@@ -6,6 +6,7 @@ from typing import Any
 
 from configs.errors import LigareError
 from configs.files import read_json
+from configs.words import count_of
 from scripts.plot_training import drawable, named
 from scripts.run_page import curves_of, described, number, picture_of, run_context, score_cells, table_of
 from trainers.predicted import read_predicted
@@ -36,7 +37,7 @@ def folds_context(folder: Path) -> dict[str, Any]:
     shares = {"fold": "fold", "seed": "seed", "epoch": "epoch"}
     return run_context(first) | {
         "title": folder.resolve().name,
-        "subtitle": f"cross-validation of {first.task}, {len(folders)} runs; {folder}",
+        "subtitle": f"cross-validation of {first.task}, {count_of(len(folders), 'run')}; {folder}",
         "state": "finished" if results and not results.get("failed") else "stopped",
         "tiles": list(tiles(results, shown)),
         "scores": list(scores(results)),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from configs.command import command
 from configs.files import atomic_write
+from configs.words import count_of
 from data.import_published import Failure, import_files
 from data.plain_pickle import MAX_PICKLE_BYTES
 from data.shards import ShardReader
@@ -23,9 +24,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     n_items, failures = import_files(options.files, options.out_path, vocabulary, options.modality, options.max_bytes)
     write_failures(options.out_path / "failures.csv", failures)
     blocks = int(ShardReader(options.out_path, verify=False).counts["n_blocks"].sum())
-    print(f"{n_items} items with {blocks} blocks in {options.out_path}")
+    print(f"{count_of(n_items, 'item')} with {count_of(blocks, 'block')} in {options.out_path}")
     if failures:
-        print(f"{len(failures)} rows were left out, see {options.out_path / 'failures.csv'}; the first ones:")
+        left_out = count_of(len(failures), "row was", "rows were")
+        print(f"{left_out} left out, see {options.out_path / 'failures.csv'}; the first ones:")
         for failure in failures[:5]:
             print(f"  {failure.file}, {failure.row}: {failure.reason}")
     return 1 if failures else 0

@@ -13,6 +13,7 @@ from configs.command import command
 from configs.errors import LigareError
 from configs.files import atomic_file
 from configs.task_options import LabelOptions
+from configs.words import count_of
 from data.dataset import InterfaceDataset
 from data.item import Item
 from data.labels import read_labels
@@ -48,8 +49,9 @@ def describe(reader: ShardReader, item: int = 0) -> list[str]:
     manifest, counts = reader.manifest, reader.counts
     size = sum(entry["bytes"] for entry in manifest["files"])
     vocabulary = f"{manifest.get('vocabulary') or 'without fragments'} ({reader.vocabulary_fingerprint})"
+    files = count_of(len(manifest["files"]), "file")
     lines = [
-        f"{reader.path}: {len(reader)} items in {len(manifest['files'])} files, {size / 2**20:.1f} MiB",
+        f"{reader.path}: {count_of(len(reader), 'item')} in {files}, {size / 2**20:.1f} MiB",
         f"vocabulary {vocabulary}, schema version {manifest['schema_version']}",
     ]
     if not len(reader):
@@ -81,11 +83,13 @@ def _groups(reader: ShardReader) -> list[str]:
     lines = []
     if groups:
         name, n = groups.most_common(1)[0]
-        lines.append(f"groups: {len(groups)} for {groups.total()} items; the largest, {name}, has {n}")
+        lines.append(f"groups: {len(groups)} for {count_of(groups.total(), 'item')}; the largest, {name}, has {n}")
     else:
         lines.append("groups: none")
     doubled = len(reader) - len(set(reader.ids))
-    return [*lines, f"WARNING: {doubled} items have the id of another one"] if doubled else lines
+    return (
+        [*lines, f"WARNING: {count_of(doubled, 'item has', 'items have')} the id of another one"] if doubled else lines
+    )
 
 
 def _labels(reader: ShardReader) -> list[str]:
@@ -110,7 +114,7 @@ def _labels(reader: ShardReader) -> list[str]:
 
 def _item(reader: ShardReader, number: int) -> list[str]:
     if not 0 <= number < len(reader):
-        return [f"item {number}: there are only {len(reader)}"]
+        return [f"item {number}: there are only {len(reader)}, counted from 0"]
     item = reader[number]
     vocabulary = None  # numbers instead of names when the vocabulary was learned and is not at hand
     with suppress(LigareError):
@@ -118,7 +122,7 @@ def _item(reader: ShardReader, number: int) -> list[str]:
     if vocabulary is not None and vocabulary.fingerprint != reader.vocabulary_fingerprint:
         vocabulary = None
     kind = MODALITIES[item.modality] if item.modality >= 0 else "unknown kind"
-    lines = [f"item {number}, {item.id}: {kind}, {item.n_blocks} blocks, {item.n_atoms} atoms"]
+    lines = [f"item {number}, {item.id}: {kind}, {count_of(item.n_blocks, 'block')}, {count_of(item.n_atoms, 'atom')}"]
     for segment in (0, 1):
         blocks = np.flatnonzero(item.segment_ids == segment)
         if len(blocks):

@@ -20,6 +20,7 @@ from configs.command import command
 from configs.errors import DataError
 from configs.files import atomic_write
 from configs.options import at_least
+from configs.words import count_of
 from data.fragments import AtomGraph, Merging, canonical_order, fragment_name
 
 SHOWN = 10
@@ -126,11 +127,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     for line in skipped[:SHOWN]:
         print(f"skipped {line}", file=sys.stderr)
     if len(skipped) > SHOWN:
-        print(f"skipped {len(skipped) - SHOWN} more rows", file=sys.stderr)
+        print(f"skipped {count_of(len(skipped) - SHOWN, 'more row')}", file=sys.stderr)
     rows = learn(molecules, options.size, progress=True)
     content = {"method": options.out.stem, "kekulize": False, "fragments": rows}
     atomic_write(options.out, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    print(f"{options.out}: {len(rows)} entries from {len(molecules)} molecules, {len(skipped)} rows skipped")
+    made = f"{count_of(len(rows), 'entry', 'entries')} from {count_of(len(molecules), 'molecule')}"
+    print(f"{options.out}: {made}, {count_of(len(skipped), 'row')} skipped")
     return 0
 
 

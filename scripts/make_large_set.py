@@ -19,6 +19,7 @@ from tqdm import tqdm
 from configs.command import command
 from configs.errors import DataError
 from configs.options import at_least
+from configs.words import count_of
 from data.arrow_items import SCHEMA
 from data.shards import MAX_FILE_ITEMS, ShardReader, ShardWriter
 
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for batch in variations(templates, options.n_items, options.seed):
             writer.add_batch(batch)
             bar.update(len(batch))
-    print(f"{options.n_items} items like {len(templates)} of {options.data} in {options.out_path}")
+    print(f"{count_of(options.n_items, 'item')} like {len(templates)} of {options.data} in {options.out_path}")
     return 0
 
 

@@ -16,6 +16,7 @@ from configs.command import check_processes, command
 from configs.errors import ConfigError, DataError
 from configs.files import atomic_write
 from configs.options import at_least
+from configs.words import count_of
 from data.item import Item
 from data.shard_files import MANIFEST
 from data.shards import write_part
@@ -88,7 +89,7 @@ def describe(name: str, items: Sequence[Item]) -> str:
         f"{MODALITIES[m]} {sum(i.modality == m for i in items)}" for m in sorted({i.modality for i in items})
     )
     groups, blocks = len({item.group for item in items}), np.mean([item.n_blocks for item in items])
-    return f"{name:<6} {len(items):>5} complexes in {groups} groups ({kinds}), {blocks:.0f} blocks each"
+    return f"{name:<6} {len(items):>5} complexes in {count_of(groups, 'group')} ({kinds}), {blocks:.0f} blocks each"
 
 
 def write_structures(folder: Path, n_items: int, seed: int) -> None:

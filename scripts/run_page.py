@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from configs.errors import LigareError
+from configs.words import count_of
 from scripts import run_figures
 from scripts.plot_training import BESIDE, choose, curves, drawable, panels
 from trainers.predicted import Predicted, read_predicted
@@ -115,7 +116,8 @@ def scores(record: RunRecord) -> Iterator[dict[str, Any]]:
     for name in sorted(sets, key=lambda name: name != "test"):
         one = sets[name]
         with_ends = any(score.get("low") is not None for score in one["scores"].values())
-        counts = f"{one['items']} items" + (f" in {one['groups']} groups" if one.get("groups") else "")
+        counts = count_of(one["items"], "item")
+        counts += f" in {count_of(one['groups'], 'group')}" if one.get("groups") else ""
         made = f"95 % intervals of {record.final.get('resamples')} resamples of whole groups"
         unit = f", in {record.final['unit']}" if record.final.get("unit") else ""
         about = f"{counts}{unit}; {made if with_ends else 'no intervals were made'}; {record.final.get('checkpoint')}"
@@ -173,7 +175,7 @@ def described(found: Predicted, title: str) -> dict[str, Any]:
     told: dict[str, Any] = {"title": title, "kind": kind, "picture": "", "note": ""}
     if not len(found.ids):
         return told | {"about": "0 items", "note": "No item of this set has a known value."}
-    told["about"] = f"{len(found.ids)} items; {kind}"
+    told["about"] = f"{count_of(len(found.ids), 'item')}; {kind}"
     told["picture"] = picture_of(run_figures.classes(found) if found.classes else run_figures.parity(found))
     unit = f" ({found.unit})" if found.unit else ""
     lost = "share of wrong items" if found.classes else f"mean absolute error{unit}"
@@ -198,7 +200,7 @@ def by_group(found: Predicted, lost: str) -> dict[str, Any]:
     if len(table) < 2:
         return {"bars": "", "groups": rows, "groups_head": head, "groups_about": "All items are of one group."}
     alone = int((table["items"] == 1).sum())
-    about = f"{len(table)} groups" + (f", {alone} of a single item" if alone else "") + "; items in brackets"
+    about = count_of(len(table), "group") + (f", {alone} of a single item" if alone else "") + "; items in brackets"
     about += f"; the {MANY_GROUPS} largest are drawn" if len(table) > MANY_GROUPS else ""
     largest = table.nlargest(MANY_GROUPS, "items").sort_index()
     bars = run_figures.group_bars(largest, float(found.lost.mean()), lost)

@@ -153,9 +153,12 @@ FAULTS = [
     ("app --checkpoint {none} --seconds 0", "--seconds: must be a finite number of at least 1"),
     ("vocabulary {none} --out {out}", "none: no such file"),
     ("vocabulary {file} --out {out} --size 0", "--size: must be a finite number of at least 1"),
-    ("train --train_set {none} --save_dir {out}", "none: no such folder"),
+    ("train --train_set {none} --mask_proportion 0.1 --save_dir {out}", "none: no such folder"),
     ("train --train_set {shards} --save_dir {out} --seed -1", "--seed: must be a finite number"),
-    ("train --train_set {shards} --save_dir {out} --fragmentation_method PS_1", "PS_1: no such vocabulary"),
+    (
+        "train --train_set {shards} --mask_proportion 1 --save_dir {out} --fragmentation_method PS_1",
+        "PS_1: no such vocabulary",
+    ),
     ("evaluate-pretraining {shards} --out {out}", "is not a run folder"),
     ("evaluate-pretraining {shards} --out {out} --draws 0", "--draws: must be a finite number of at least 1"),
     ("atlas query --atlas {none} --id x", "none: is no atlas"),
@@ -196,7 +199,7 @@ OUTPUTS = [
     "split {shards} --out_path {file} --valid_fraction 0.4",
     "vocabulary {file} --out {shards}",
     "vocabulary {file} --out {file}/vocabulary.json",
-    "train --train_set {shards} --fragmentation_method PS_300 --batch_size 2 --gpus -1 --save_dir {file}",
+    "train --train_set {shards} --mask_proportion 0.1 --fragmentation_method PS_300 --gpus -1 --save_dir {file}",
     "quickstart --out_path {file}",
 ]
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from configs.files import write_json
+from configs.words import count_of
 from data.labels import LabelScale
 from data.splits import group_of
 from models.answers import scales_of
@@ -106,7 +107,7 @@ def tell_scores(labelled: Labelled, out: Path) -> str:
     write_json(path, without_nan(told))
     shown = [n for n in ("rmse", "mae", "pearson", "accuracy", "auroc", "macro_f1") if n in told["scores"]]
     text = ", ".join(f"{name} {sureness.span(told['scores'][name])}" for name in shown)
-    lines = [f"against the {told['items']} labels of the input, in {path}: {text}"]
+    lines = [f"against the {count_of(told['items'], 'label')} of the input, in {path}: {text}"]
     lines += [sureness.in_words(curve) for curve in told["coverage"]]
     if "interval" in told:
         one = told["interval"]

@@ -10,6 +10,7 @@ import pandas as pd
 
 from configs.errors import CheckpointError
 from configs.files import atomic_write, write_json
+from configs.words import count_of
 from data.dataset import InterfaceDataset
 from data.shards import ShardReader
 from data.splits import group_of
@@ -174,7 +175,7 @@ def write_predictions(
 
 def in_words(name: str, items: int, scores: Mapping[str, Interval], unit: str) -> str:
     """Scores of one set on a few lines."""
-    lines = [f"best checkpoint, {name} set, {items} items" + (f" ({unit})" if unit else "")]
+    lines = [f"best checkpoint, {name} set, {count_of(items, 'item')}" + (f" ({unit})" if unit else "")]
     for metric, (value, low, high) in list(scores.items())[:SHOWN]:
         interval = f"  [{low:.4g}, {high:.4g}]" if low == low else ""
         lines.append(f"  {metric:<20}{value:>10.4g}{interval}")

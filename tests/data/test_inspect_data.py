@@ -20,7 +20,7 @@ def folder(tmp_path):
 def test_everything_is_told(folder, capsys):
     assert main([str(folder)]) == 0
     text = capsys.readouterr().out
-    assert "6 items in 1 files" in text
+    assert "6 items in 1 file, " in text
     assert "vocabulary PS_300" in text
     blocks = next(line for line in text.splitlines() if line.startswith("blocks an item"))
     assert blocks.split()[3:] == ["39", "4", "6", "6.5", "9"]
@@ -50,7 +50,7 @@ def test_the_picture_is_a_png(folder, tmp_path, capsys):
 def test_doubled_ids_are_told(tmp_path, capsys):
     write_part(tmp_path, [random_item(1), random_item(1), random_item(2)])
     assert main([str(tmp_path)]) == 0
-    assert "WARNING: 1 items have the id of another one" in capsys.readouterr().out
+    assert "WARNING: 1 item has the id of another one" in capsys.readouterr().out
 
 
 def test_an_empty_set_and_an_absent_item_are_no_errors(tmp_path, folder, capsys):

@@ -112,7 +112,7 @@ def test_a_run_that_fails_is_named_and_the_rest_reported(
     assert cross_validate.main([*command, "--", "--task", "regression"]) == 2
     said = capsys.readouterr()
     assert (
-        "regression: 1 runs (1 folds, 1 seeds), pK" in said.out
+        "regression: 1 run (1 fold, 1 seed), pK" in said.out
         and "| rmse | - | 1.000 | 1.000 [1.000, 1.000] |" in said.out
     )
     lines = said.err.splitlines()
