@@ -77,24 +77,34 @@ for _kind, _symbols in (("apolar", ("C", "S")), ("polar", ("N", "O", "P")), ("ha
     KIND_OF_ATOM[[atom_index(_symbol) for _symbol in _symbols]] = ATOM_KINDS.index(_kind)
 
 
-def _names() -> tuple[str, ...]:
-    names = []
+def _named() -> list[tuple[str, list[str]]]:
+    """Kind and names of descriptors, in the order that they are made."""
+    by_class = []
     for reach in REACHES:
-        names += [f"contacts {a}-{b} {reach:g}" for a, b in PAIRS]
-        names += [f"contacts {reach:g}", f"blocks in contact {reach:g}", f"contacts of other blocks {reach:g}"]
-    names += [f"contacts of {name}" for name in AMINO_ACIDS]
-    names += ["opposite charges", "equal charges", "aromatic in contact", "hydropathy in contact", "screened charges"]
-    names += [f"atoms {a}-{b} {reach:g}" for reach in ATOM_REACHES for a in ATOM_KINDS for b in ATOM_KINDS]
-    names += ["polar atoms 3.5"]
-    names += [f"buried {what}" for what in ("area", "apolar", "polar", "of larger side", "of smaller side", "share")]
-    names += ["buried blocks", "thickness", "width", "length", "gap"]
-    names += [f"{what} of {side} side" for side in ("larger", "smaller") for what in ("atoms", "blocks")]
-    names += [f"{symbol} of smaller side" for symbol in ELEMENTS]
-    return (*names, "rings of smaller side", "rotatable bonds of smaller side", "polar share of smaller side")
+        by_class += [f"contacts {a}-{b} {reach:g}" for a, b in PAIRS]
+        by_class += [f"contacts {reach:g}", f"blocks in contact {reach:g}", f"contacts of other blocks {reach:g}"]
+    pairs = [f"atoms {a}-{b} {reach:g}" for reach in ATOM_REACHES for a in ATOM_KINDS for b in ATOM_KINDS]
+    surface = [f"buried {what}" for what in ("area", "apolar", "polar", "of larger side", "of smaller side", "share")]
+    sides = [f"{what} of {side} side" for side in ("larger", "smaller") for what in ("atoms", "blocks")]
+    sides += [f"{symbol} of smaller side" for symbol in ELEMENTS]
+    sides += [f"{what} of smaller side" for what in ("rings", "rotatable bonds", "polar share")]
+    charges = ["opposite charges", "equal charges", "aromatic in contact", "hydropathy in contact", "screened charges"]
+    return [
+        ("residues by class", by_class),
+        ("residues by name", [f"contacts of {name}" for name in AMINO_ACIDS]),
+        ("chemistry and shape", charges),
+        ("atoms", pairs),
+        ("chemistry and shape", ["polar atoms 3.5"]),
+        ("surface", [*surface, "buried blocks"]),
+        ("chemistry and shape", ["thickness", "width", "length", "gap"]),
+        ("sides", sides),
+    ]
 
 
-NAMES = _names()
+NAMES = tuple(name for _, names in _named() for name in names)
 """Names of the descriptors, in the order of `descriptors`."""
+KINDS = tuple(kind for kind, names in _named() for _ in names)
+"""The kind of each descriptor: those of a kind tell much the same, whatever their number."""
 
 
 def describe(items: Iterable[Item]) -> np.ndarray:

@@ -1,8 +1,9 @@
 """A small regressor on descriptors and frozen representations: for labels that are too few to train an encoder on.
 
 Each interface becomes a vector: its descriptors (data.descriptors) and what a pretrained encoder says of it. What is
-predicted is a weighted sum of its likeness, a Gaussian of the distance, to the training interfaces: support vector
-regression (Drucker et al., NIPS 1996); of several such, fitted by `trainers.kernel_fit`, the mean.
+predicted is a weighted sum of its likeness to the training interfaces, which falls with the absolute difference of the
+descriptors and the squared distance of the representations: support vector regression (Drucker et al., NIPS 1996); of
+several such, fitted by `trainers.kernel_fit`, the mean. The order of the sides makes no difference.
 """
 
 from collections.abc import Iterator
@@ -22,8 +23,9 @@ from models.config import EncoderConfig
 from models.hub_model import HubModel
 from models.persistence import load_weights_into
 from models.prediction_model import PredictionModel
+from models.side_order import TURNED, lead, share_as_named, turned
 
-PARTS = 5  # of a representation: the complex, mean and deviation over the blocks of either segment
+PARTS = len(TURNED)  # of a representation: the complex, mean and deviation over the blocks of either segment
 VARIANCE_FLOOR = 1e-12
 EXACT = "donot_use_mm_for_euclid_dist"  # the fast way loses digits of small distances
 
@@ -71,7 +73,8 @@ class KernelOutput:
 
     Attributes:
         pred: [graphs] values, in the unit of the training labels.
-        features: [graphs, n_features] on one scale. members: [n_members, graphs] what each regression says.
+        features: [graphs, n_features] on one scale, of the sides as given. members: [n_members, graphs] what each
+            regression says.
     """
 
     pred: Tensor
@@ -92,6 +95,7 @@ class KernelModel(HubModel, nn.Module):
     scale: Tensor
     supports: Tensor
     widths: Tensor
+    order_slope: Tensor
 
     def __init__(self, config: KernelConfig) -> None:
         super().__init__()
@@ -101,6 +105,7 @@ class KernelModel(HubModel, nn.Module):
         self.register_buffer("scale", torch.ones(config.n_features))
         self.register_buffer("supports", torch.zeros(config.n_supports, config.n_features))
         self.register_buffer("widths", torch.ones(config.n_members, 2))
+        self.register_buffer("order_slope", torch.zeros(1))
         self.weights = nn.Parameter(torch.zeros(config.n_members, config.n_supports), requires_grad=False)
         self.intercepts = nn.Parameter(torch.zeros(config.n_members), requires_grad=False)
 
@@ -109,25 +114,39 @@ class KernelModel(HubModel, nn.Module):
         encoder = self.frozen.config_dict()
         return {"model_type": type(self).__name__, **asdict(self.config), "encoder": encoder}
 
-    def features(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """Descriptors [graphs, n_descriptors], as signed logarithms, and representations [graphs, n_representation];
-        float64, before they are brought to one scale."""
+    def features(self, batch: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """Descriptors [graphs, n_descriptors], as signed logarithms, representations [graphs, n_representation], and
+        [graphs] how much larger the side named first is (`models.side_order.lead`); float64, before they are brought to
+        one scale."""
         with torch.no_grad():
-            found = self.frozen.encode(batch, features=False)
-            plain = torch.as_tensor(describe(items_of(batch)))
-            return plain.sign() * plain.abs().log1p(), representations(batch, found).double().cpu()
+            found, items = self.frozen.encode(batch, features=False), list(items_of(batch))
+            plain = torch.as_tensor(describe(items))
+            atoms = np.array([np.bincount(item.segment_of_atom, minlength=2) for item in items]).reshape(-1, 2)
+            sizes = torch.as_tensor(lead(atoms[:, 0], atoms[:, 1]))
+            return plain.sign() * plain.abs().log1p(), representations(batch, found).double().cpu(), sizes
 
     def forward(self, batch: Any) -> KernelOutput:
         """The model's output for a batch; `pred` [graphs]."""
-        features = torch.cat(self.features(batch), 1)
-        own = (features - self.centre.double().cpu()) * self.scale.double().cpu()
+        descriptors, representation, sizes = self.features(batch)
+        given, other = (self.scaled(descriptors, some) for some in (representation, turned(representation)))
+        share = torch.as_tensor(share_as_named(sizes.numpy(), float(self.order_slope)))
+        members = share * self.said(given) + (1 - share) * self.said(other)
+        return KernelOutput(members.mean(0), given, members)
+
+    def scaled(self, descriptors: Tensor, representation: Tensor) -> Tensor:
+        """[graphs, n_features] on one scale."""
+        features = torch.cat([descriptors, representation], 1)
+        return (features - self.centre.double().cpu()) * self.scale.double().cpu()
+
+    def said(self, own: Tensor) -> Tensor:
+        """[n_members, graphs] what each regression says of scaled features."""
         supports, blocks = self.supports.double().cpu(), [self.config.n_descriptors, self.config.n_representation]
-        parts = zip(own.split(blocks, 1), supports.split(blocks, 1))
-        distances = torch.stack([torch.cdist(asked, known, compute_mode=EXACT) ** 2 for asked, known in parts])
+        (asked, others), (known, known_others) = own.split(blocks, 1), supports.split(blocks, 1)
+        squared = torch.cdist(others, known_others, compute_mode=EXACT) ** 2
+        distances = torch.stack([torch.cdist(asked, known, p=1), squared])
         likeness = (-torch.einsum("mb,bgs->mgs", self.widths.double().cpu(), distances)).exp()
-        said = torch.einsum("mgs,ms->mg", likeness, self.weights.double().cpu())
-        members = said + self.intercepts.double().cpu()[:, None]
-        return KernelOutput(members.mean(0), own, members)
+        found = torch.einsum("mgs,ms->mg", likeness, self.weights.double().cpu())
+        return found + self.intercepts.double().cpu()[:, None]
 
     def infer(self, batch: Any) -> KernelOutput:
         """The output; nothing here depends on the training mode but the encoder."""

@@ -24,6 +24,8 @@ from configs.command import command
 from configs.errors import DataError
 from configs.files import atomic_write
 from configs.options import at_least
+from configs.words import count_of
+from data.descriptors import KINDS
 from data.inputs import InputItem
 from data.item import Item
 from data.shards import ShardReader
@@ -33,7 +35,7 @@ from models.kernel_model import KernelConfig, KernelModel, frozen_encoder
 from models.load_any import load_checkpoint
 from trainers.baseline_features import composition
 from trainers.ensemble import mean_and_sd
-from trainers.kernel_fit import CHOSEN, Choice, Features, choose_kernels, fit_kernel, left_out, predictors
+from trainers.kernel_fit import CHOSEN, Choice, Features, choose_kernels, fit_kernel, left_out, predictors, slope_of
 from trainers.kernel_record import facts_of
 from trainers.score_tables import markdown_table
 from trainers.scores import regression_metrics, within_group_spearman
@@ -88,7 +90,9 @@ def labelled(reader: ShardReader) -> list[Item]:
     items = [item for item in reader if np.isfinite(item.label)]
     if len(items) < 2:
         raise DataError(
-            f"holds {len(items)} items with a label", reader.path, hint="process_pdbs.py keeps a column label"
+            f"holds {count_of(len(items), 'item')} with a label",
+            reader.path,
+            hint="process_pdbs.py keeps a column label",
         )
     return items
 
@@ -100,7 +104,7 @@ def features_of(model: KernelModel, encoder: Any, items: Sequence[Item]) -> Feat
     with each_alone(model):
         for some in batches(map(InputItem, items), MAX_BLOCKS):
             parts.append([part.numpy() for part in model.features(collated(model, some))])
-    descriptors, representation = (np.concatenate(part) for part in zip(*parts))
+    descriptors, representation, lead = (np.concatenate(part) for part in zip(*parts))
     return Features(
         ids=np.array([item.id for item in items]),
         groups=np.array([group_of(item.id, item.group) for item in items]),
@@ -108,6 +112,7 @@ def features_of(model: KernelModel, encoder: Any, items: Sequence[Item]) -> Feat
         blocks={
             "descriptors": descriptors,
             "representation": representation,
+            "lead": lead[:, None],
             "composition": composition(items, 1 + max(int(item.B.max()) for item in items)),
         },
     )
@@ -159,13 +164,13 @@ def scored(
 
 def kept_model(features: Features, encoder: Any, seed: int) -> tuple[KernelModel, list[Choice]]:
     """The kept regressor, fitted to all items, and the options that were chosen for it."""
-    first = features.blocks["descriptors"].shape[1]
     table = features.joined(("descriptors", "representation"))
-    chosen = choose_kernels(table, features.labels, features.groups, first, seed)
-    fit = fit_kernel(table, features.labels, first, chosen)
+    chosen = choose_kernels(table, features.labels, features.groups, KINDS, seed)
+    fit = fit_kernel(table, features.labels, KINDS, chosen)
     config = KernelConfig(encoder=encoder.config, n_supports=len(fit.supports), n_members=len(chosen))
     model = KernelModel(config)
-    values: dict[str, np.ndarray] = {"centre": fit.scaling.centre, "scale": fit.scaling.scale}
+    slope = np.array([slope_of(features.blocks["lead"][:, 0])])
+    values: dict[str, np.ndarray] = {"centre": fit.scaling.centre, "scale": fit.scaling.scale, "order_slope": slope}
     values |= {name: getattr(fit, name) for name in ("supports", "widths", "weights", "intercepts")}
     state = {name: torch.as_tensor(value, dtype=torch.float32) for name, value in values.items()}
     model.load_state_dict(state | {f"frozen.{name}": value for name, value in encoder.state_dict().items()})

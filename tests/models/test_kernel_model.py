@@ -40,6 +40,14 @@ def item(seed: int) -> Item:
     )
 
 
+def turned_round(one: Item) -> Item:
+    """The same with its sides named the other way round."""
+    blocks = np.argsort(1 - one.segment_ids.astype(int), kind="stable")
+    atoms = np.argsort(1 - one.segment_of_atom.astype(int), kind="stable")
+    moved = {name: getattr(one, name)[blocks] for name in ("B", "block_lengths")}
+    return one.with_(X=one.X[atoms], A=one.A[atoms], segment_ids=1 - one.segment_ids[blocks], **moved)
+
+
 N = len(NAMES)
 ITEMS = [item(seed) for seed in range(4)]
 
@@ -49,6 +57,7 @@ def model_of(n_supports: int = 3) -> KernelModel:
     model = KernelModel(KernelConfig(encoder=SMALL, n_supports=n_supports, n_members=2)).eval()
     for values in (model.supports, model.weights, model.intercepts, model.widths):
         values.data.normal_().abs_()
+    model.order_slope.fill_(2.0)
     return model
 
 
@@ -60,9 +69,12 @@ def test_a_batch_gives_its_interfaces_back() -> None:
 
 def test_features_are_descriptors_and_representations() -> None:
     model, batch = model_of(), collate_items(ITEMS)
-    numbers, vectors = model.features(batch)
+    numbers, vectors, lead = model.features(batch)
     plain = np.array([descriptors(one) for one in ITEMS])
     assert numbers.numpy() == pytest.approx(np.sign(plain) * np.log1p(np.abs(plain)))
+    assert lead.numpy() == pytest.approx(
+        [np.log(np.divide(*(one.block_lengths[one.segment_ids == side].sum() for side in (0, 1)))) for one in ITEMS]
+    )
     found = model.frozen.encode(batch)
     own = found.block_repr[(batch["B"] != 3) & (batch["segment_ids"] == 1)][:2]
     assert vectors.shape == (4, 5 * 8)
@@ -77,16 +89,28 @@ def test_a_segment_without_blocks_has_zeros() -> None:
 
 
 def test_a_prediction_is_the_mean_of_weighted_sums_of_likenesses() -> None:
+    """As named with a share by the sizes of the sides, the other way round with the rest."""
     model, batch = model_of(), collate_items(ITEMS)
-    found = model.infer(batch)
-    squares = ((found.features[:, None] - model.supports.double()) ** 2).numpy()
-    first, second = squares[:, :, :N].sum(-1), squares[:, :, N:].sum(-1)
-    widths, weights = model.widths.numpy(), model.weights.detach().numpy()
-    for member, said in enumerate(found.members.numpy()):
-        likeness = np.exp(-widths[member, 0] * first - widths[member, 1] * second)
-        assert said == pytest.approx(likeness @ weights[member] + float(model.intercepts[member]), rel=1e-5)
+    found, sizes = model.infer(batch), model.features(batch)[2].numpy()
+    share = 1 / (1 + np.exp(-2 * sizes))
+    other = model.infer(collate_items([turned_round(one) for one in ITEMS])).features
+    said = []
+    for features in (found.features, other):
+        apart = (features[:, None] - model.supports.double()).numpy()
+        first, second = np.abs(apart[:, :, :N]).sum(-1), (apart[:, :, N:] ** 2).sum(-1)
+        likeness = np.exp(-model.widths.numpy()[:, :1, None] * first - model.widths.numpy()[:, 1:, None] * second)
+        said.append(np.einsum("mgs,ms->mg", likeness, model.weights.detach().numpy()))
+    members = share * said[0] + (1 - share) * said[1] + model.intercepts.detach().numpy()[:, None]
+    assert found.members.numpy() == pytest.approx(members, rel=1e-5)
     assert found.pred.numpy() == pytest.approx(found.members.numpy().mean(0))
     assert not found.pred.requires_grad
+
+
+def test_the_order_of_the_sides_makes_no_difference() -> None:
+    model = model_of()
+    found, other = (model.infer(collate_items(items)) for items in (ITEMS, [turned_round(one) for one in ITEMS]))
+    assert other.pred.numpy() == pytest.approx(found.pred.numpy(), abs=1e-6)
+    assert not np.allclose(other.features.numpy(), found.features.numpy())
 
 
 def test_what_is_stored_predicts_the_same(tmp_path: Path) -> None:

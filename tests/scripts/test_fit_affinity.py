@@ -57,7 +57,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_every_regressor_is_scored_on_all_items_and_the_subset(made: tuple[Path, Path]) -> None:
     _, out = made
     rows = pd.read_json(out / "scores.json")
-    assert rows["items"].tolist().count(36) == 8
+    assert rows["items"].tolist().count(36) == 9
     kept = rows[rows["predictor"] == CHOSEN]
     assert kept["subset"].tolist() == ["", "a_"]
     assert kept["items"].tolist() == [36, 18]
@@ -98,5 +98,5 @@ def test_a_subset_without_items_and_shards_without_labels_are_refused(
     bare = [item(0).with_(label=float("nan")), item(1)]
     other = write_part(tmp_path / "bare", bare, vocabulary.fingerprint, vocabulary=vocabulary.name)
     assert fit_affinity.main([str(other), *given]) == 2
-    assert "holds 1 items with a label" in capsys.readouterr().err
+    assert "holds 1 item with a label" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
