@@ -120,6 +120,13 @@ def fit_vocabulary(sets: LabelSets, at_least: int, targets: str | None = None) -
     return found
 
 
+def frequencies(sets: LabelSets, vocabulary: Sequence[str]) -> list[float]:
+    """Share of the items that have each label, of those of which it is known."""
+    values = sets.of(vocabulary).values
+    known = np.isfinite(values).sum(axis=0)
+    return ((values == 1).sum(axis=0) / np.maximum(known, 1)).tolist()
+
+
 def with_vocabulary(
     run: RunConfig, training: InterfaceDataset, others: Mapping[str, InterfaceDataset]
 ) -> tuple[RunConfig, list[str]]:

@@ -6,6 +6,7 @@ from configs.composition_options import COMPOSITION
 from configs.errors import ConfigError
 from configs.schema import RunConfig, nearest
 from data.dataset import InterfaceDataset
+from data.label_sets import frequencies, read_label_sets
 from data.vocab import Vocabulary
 from models.affinity_predictor import AffinityPredictor, RegressionPredictor
 from models.classifier_model import ClassifierModel, MultiClassClassifierModel
@@ -54,7 +55,8 @@ def create_model(
         create_model("PredictionModel", atom_hidden_size=32, block_hidden_size=32)
 
     Args:
-        dataset: training set of a run; the composition model is built from its blocks and targets.
+        dataset: training set of a run; the composition model is built from its blocks and targets, and sets of labels
+            start at the frequencies of theirs.
 
     Raises:
         ConfigError: an unknown name or key, or a value that makes no sense.
@@ -66,7 +68,10 @@ def create_model(
             if dataset is None:
                 raise ConfigError("a composition model is built from its training set", "create_model")
             return composition_model(what, vocabulary, dataset)
-        return TASK_MODELS[what.task](what, vocabulary)
+        model = TASK_MODELS[what.task](what, vocabulary)
+        if isinstance(model, MultiLabelModel) and dataset is not None:
+            model.start_at(frequencies(read_label_sets(dataset), model.labels))
+        return model
     if what not in MODELS:
         raise ConfigError(f"unknown model {what!r}", "create_model", hint=nearest(what, MODELS))
     kind: Any = MODELS[what]

@@ -1,8 +1,9 @@
 """Labels of complexes, of which any number may hold: which ligands a pocket takes, say."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from models.backbone import Representation
@@ -12,6 +13,9 @@ from models.layers.mlp import mlp
 from models.losses import bce_loss, mean_of_known
 from models.outputs import TaskOutput
 from models.prediction_model import PredictionModel
+
+LEAST_SHARE = 1e-3
+"""Frequencies nearer to 0 or 1 than this count as this."""
 
 
 class MultiLabelModel(PredictionModel):
@@ -29,6 +33,13 @@ class MultiLabelModel(PredictionModel):
     def labels(self) -> tuple[str, ...]:
         """Names of the labels, in the order of the outputs."""
         return self.config.labels
+
+    def start_at(self, frequencies: Sequence[float]) -> None:
+        """Let a new model say how often each label holds, before it has seen anything (the prior of Lin et al. 2017):
+        rare labels need no training to be called rare."""
+        share = torch.tensor(frequencies).clamp(LEAST_SHARE, 1 - LEAST_SHARE)
+        with torch.no_grad():
+            self.classifier_ffn[-1].bias.copy_(share.logit())  # type: ignore[union-attr, operator]
 
     def head_from(self, source: Any, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The weights of a model to start from, with its output layer in the order of our labels.

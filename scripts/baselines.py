@@ -8,6 +8,8 @@ predictors: the mean (or share of each class); ridge or logistic regression on s
 kinds of contacts, on block composition; trees on all of these; with --checkpoint also on frozen embeddings. OUT gets
 baselines.json, baselines.md and a CSV of predictions for each.
 
+--task multilabel: the same for each label by itself; the mean is the frequency of each label.
+
 --task masking: the majority class, and a classifier that sees the composition of what is left of the interface.
 --task prot_interface: finding a complex by chance, by size, and by the composition of the first side.
 """
@@ -25,14 +27,16 @@ from configs.command import command
 from configs.errors import ConfigError, DataError
 from configs.files import atomic_write
 from configs.options import at_least
+from data.dataset import InterfaceDataset
 from data.item import Item
+from data.label_sets import LabelSets, fit_vocabulary, read_label_sets
 from data.shard_files import MANIFEST
 from data.shards import ShardReader
 from data.splits import group_of
 from data.vocab import FIRST_FRAGMENT
 from models.load_any import load_checkpoint
 from trainers.baseline_features import FEATURES, embeddings
-from trainers.baselines import MULTICLASS, TASKS, fit_predict, plan
+from trainers.baselines import MULTICLASS, MULTILABEL, TASKS, fit_predict, fit_predict_sets, plan
 from trainers.pair_baselines import masking_baselines, retrieval_baselines
 from trainers.pooled import Pooled
 from trainers.score_tables import markdown_table, plain_scores
@@ -55,6 +59,7 @@ class Data(NamedTuple):
     items: list[Item]
     folds: list[Fold]
     classes: tuple[str, ...]
+    sets: list[Path]
 
     @property
     def groups(self) -> np.ndarray:
@@ -64,7 +69,7 @@ class Data(NamedTuple):
 @command("baselines")
 def main(argv: Sequence[str] | None = None) -> int:
     options = arguments(argv)
-    at_least(options, 0, "seed", "bootstrap")
+    at_least(options, 0, "seed", "bootstrap", "min_obs_per_ligand")
     data = read_folds(options.folds)
     rows = list(labelled_rows(data, options) if options.task in TASKS else unlabelled_rows(data, options))
     report = {"task": options.task, "folds": len(data.folds), "rows": rows}
@@ -84,6 +89,10 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--checkpoint", help="checkpoint (or published files) whose frozen embeddings are features, too"
     )
+    parser.add_argument("--targets", help="labels of --task multilabel, joined by commas")
+    parser.add_argument(
+        "--min_obs_per_ligand", type=int, default=50, help="or those of enough training items in every fold (50)"
+    )
     parser.add_argument("--subset", nargs="*", default=[], help="also score the items whose id begins so")
     parser.add_argument("--mask_proportion", type=float, default=0.15, help="of --task masking (default 0.15)")
     parser.add_argument("--bootstrap", type=int, default=1000, help="resamples of the intervals (default 1000)")
@@ -100,7 +109,7 @@ def read_folds(folder: Path) -> Data:
     places = sorted((p for p in folder.glob("fold_*") if p.is_dir()), key=lambda p: (len(p.name), p.name)) or [folder]
     number: dict[str, int] = {}
     items: list[Item] = []
-    folds, classes = [], tuple[str, ...]()
+    folds, classes, sets = [], tuple[str, ...](), list[Path]()
     for place in places:
         parts: dict[str, list[int]] = {"train": [], "test": []}
         for name, part in (("train", "train"), ("valid", "train"), ("test", "test")):
@@ -109,6 +118,7 @@ def read_folds(folder: Path) -> Data:
             if not (place / name / MANIFEST).exists():
                 raise DataError(f"has no {name} set", place, hint="scripts/split_data.py makes train and test sets")
             reader = ShardReader(place / name)
+            sets.append(place / name)
             classes = classes or tuple(reader.manifest["extra"].get("classes", ()))
             for item in reader:
                 if item.id not in number:
@@ -116,7 +126,7 @@ def read_folds(folder: Path) -> Data:
                     items.append(item)
                 parts[part].append(number[item.id])
         folds.append(Fold(place.name, **parts))
-    return Data(items, folds, classes)
+    return Data(items, folds, classes, sets)
 
 
 def labelled_rows(data: Data, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -166,13 +176,40 @@ def features_of(items: Sequence[Item], checkpoint: str | None) -> dict[str, np.n
     return features
 
 
+def labels_of(data: Data, options: argparse.Namespace) -> tuple[np.ndarray, tuple[str, ...]]:
+    """[items] labels and the names of their classes, or [items, labels] and the names of the labels."""
+    if options.task == MULTILABEL:
+        return sets_of(data, options)
+    labels = np.array([item.label for item in data.items], float)
+    n_classes = int(np.nanmax(labels)) + 1 if options.task == MULTICLASS and not data.classes else len(data.classes)
+    return labels, data.classes or tuple(map(str, range(n_classes))) or DEFAULT_CLASSES
+
+
+def sets_of(data: Data, options: argparse.Namespace) -> tuple[np.ndarray, tuple[str, ...]]:
+    """[items, labels] 0, 1 or NaN, and the labels: those that are named, or frequent in all training sets.
+
+    Raises:
+        ConfigError: no label is left.
+    """
+    sets = read_label_sets(InterfaceDataset(data.sets))
+    number = {name: row for row, name in enumerate(name for path in data.sets for name in ShardReader(path).ids)}
+    values = sets.values[[number[item.id] for item in data.items]]
+    everywhere: set[str] | None = None
+    for fold in data.folds:
+        names = fit_vocabulary(LabelSets(sets.names, values[fold.train]), options.min_obs_per_ligand, options.targets)
+        everywhere = set(names) if everywhere is None else everywhere & set(names)
+    chosen = tuple(name for name in LabelSets(sets.names, values).observations if name in (everywhere or ()))
+    if not chosen:
+        raise ConfigError("leaves no label that is frequent in every fold", "--min_obs_per_ligand")
+    return LabelSets(sets.names, values).of(chosen).values.astype(float), chosen
+
+
 def predictions(
     data: Data, features: dict[str, np.ndarray], options: argparse.Namespace
 ) -> Iterator[tuple[str, Pooled]]:
     """Name of each baseline, and what it predicts for all test sets."""
-    labels, groups = np.array([item.label for item in data.items], float), data.groups
-    n_classes = int(np.nanmax(labels)) + 1 if options.task == MULTICLASS and not data.classes else len(data.classes)
-    classes = data.classes or tuple(map(str, range(n_classes))) or DEFAULT_CLASSES
+    labels, classes = labels_of(data, options)
+    groups = data.groups
     tested = [place for fold in data.folds for place in fold.test]
     ids = np.array([data.items[place].id for place in tested])
     for name, (kind, seen) in plan(features).items():
@@ -180,7 +217,10 @@ def predictions(
         found = []
         for _, train, test in data.folds:
             known = table[train], labels[train], groups[train]
-            found.append(fit_predict(kind, options.task, *known, table[test], len(classes), options.seed))
+            if options.task == MULTILABEL:
+                found.append(fit_predict_sets(kind, *known, table[test], options.seed))
+            else:
+                found.append(fit_predict(kind, options.task, *known, table[test], len(classes), options.seed))
         yield name, Pooled(ids, groups[tested], labels[tested], np.concatenate(found), classes)
 
 

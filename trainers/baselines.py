@@ -15,7 +15,8 @@ from sklearn.preprocessing import StandardScaler
 from configs.errors import DataError
 
 REGRESSION, BINARY, MULTICLASS = "regression", "binary_classifier", "multiclass_classifier"
-TASKS = (REGRESSION, BINARY, MULTICLASS)
+MULTILABEL = "multilabel"
+TASKS = (REGRESSION, BINARY, MULTICLASS, MULTILABEL)
 STRENGTHS = np.logspace(-1, 5, 13)  # of the ridge penalty
 WEAKNESSES = np.logspace(-3, 0, 4)  # inverse penalties of the logistic regression
 INNER_FOLDS, TREES, LEAST_LEAF = 3, 200, 3
@@ -97,6 +98,32 @@ def fit_predict(
     probabilities = np.zeros((len(test), n_classes))
     probabilities[:, model.classes_.astype(int)] = model.predict_proba(test)
     return probabilities[:, 1] if task == BINARY else probabilities
+
+
+def fit_predict_sets(
+    kind: str,
+    train: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    test: np.ndarray,
+    seed: int = 0,
+) -> np.ndarray:
+    """`fit_predict` for each label by itself; one that holds in a single group is predicted by its frequency.
+
+    Args:
+        labels: [train items, labels] 0 or 1; NaN is left out. Others as for `fit_predict`.
+
+    Returns:
+        [test items, labels] probabilities.
+
+    Raises:
+        DataError: a label that holds for all training items, or for none.
+    """
+    found = []
+    for column in labels.T:
+        rare = len(set(groups[column == 1].tolist())) < 2 or len(set(groups[column == 0].tolist())) < 2
+        found.append(fit_predict("mean" if rare else kind, BINARY, train, column, groups, test, seed=seed))
+    return np.stack(found, axis=1)
 
 
 def plan(features: Mapping[str, np.ndarray]) -> dict[str, tuple[str, tuple[str, ...]]]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from configs.errors import ConfigError
 from configs.multilabel_options import MultiLabelOptions
 from data.label_checks import LabelCheck
+from data.label_sets import LabelSets, frequencies
 from data.labels import Labels
 from models.losses import label_loss
 from trainers.batches import entry
@@ -45,9 +46,8 @@ class MultiLabelTrainer(SupervisedTrainer):
             mine, theirs = (f"{len(names)} ({', '.join(names[:5])} ...)" for names in (self.names, labels.names))
             hint = "data.label_sets.with_vocabulary brings data and model together"
             raise ConfigError(f"the model has the labels {mine}, the data {theirs}", "--targets", hint=hint)
-        known = np.isfinite(labels.values).sum(axis=0)
-        counts = (labels.values == 1).sum(axis=0)
-        self.frequencies = tuple((counts / np.maximum(known, 1)).round(6).tolist())
+        found = frequencies(LabelSets(labels.names, labels.values), self.names)
+        self.frequencies = tuple(round(share, 6) for share in found)
 
     def keep_labels(self, recorded: dict[str, Any]) -> None:
         if recorded and tuple(recorded.get("labels") or ()) != self.names:

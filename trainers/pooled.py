@@ -14,6 +14,7 @@ from trainers.scores import (
     binary_metrics,
     bootstrap,
     multiclass_metrics,
+    multilabel_metrics,
     regression_metrics,
     within_group_spearman,
 )
@@ -26,7 +27,8 @@ class Pooled:
     """Predictions of a task.
 
     Attributes:
-        ids, groups: [items]. target: [items]. pred: [items], or [items, classes] probabilities.
+        ids, groups: [items]. target: [items], or [items, labels]. pred: [items], or [items, classes or labels]
+            probabilities.
         classes: their names.
     """
 
@@ -46,11 +48,12 @@ class Pooled:
         """Every metric of the task with its 95 % interval; whole groups are resampled.
 
         Args:
-            task: regression (or PDBBind), binary_classifier or multiclass_classifier. n: resamples.
+            task: regression (or PDBBind), binary_classifier, multiclass_classifier or multilabel. n: resamples.
         """
         metrics: dict[str, Callable[[np.ndarray, np.ndarray], dict[str, float]]] = {
             "binary_classifier": binary_metrics,
             "multiclass_classifier": lambda pred, target: multiclass_metrics(pred, target, self.classes),
+            "multilabel": lambda pred, target: multilabel_metrics(pred, target, self.classes),
         }
         metric = metrics.get(task, regression_metrics)
         found = bootstrap(metric, self.pred, self.target, groups=self.groups, n=n, seed=seed)
@@ -60,8 +63,12 @@ class Pooled:
         return found | {name: Interval(value, np.nan, np.nan) for name, value in inside.items() if value == value}
 
     def write(self, path: Path) -> None:
-        """A row for each item: id, group, target, prediction (or one column for each class)."""
-        columns = {"id": self.ids, "group": self.groups, "target": self.target}
+        """A row for each item: id, group, target, prediction (or one column for each class or label)."""
+        columns = {"id": self.ids, "group": self.groups}
+        if self.target.ndim == 1:
+            columns["target"] = self.target
+        else:
+            columns |= {f"target {name}": self.target[:, number] for number, name in enumerate(self.classes)}
         pred = self.pred.reshape(len(self.pred), -1)
         names = ["pred"] if self.pred.ndim == 1 else [f"pred {name}" for name in self.classes]
         columns |= {name: pred[:, number] for number, name in enumerate(names)}

@@ -10,7 +10,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "regression": ("rmse", "mae", "pearson", "spearman", "within_group_spearman"),
     "binary_classifier": ("auroc", "average_precision", "f1", "mcc", "accuracy"),
     "multiclass_classifier": ("accuracy", "balanced_accuracy", "macro_f1", "mcc", "auroc"),
-    "multilabel": ("macro_ap", "micro_ap", "sample_ap", "f1_25pct", "recall_top10", "macro_ap_by_frequency"),
+    "multilabel": ("macro_ap", "micro_ap", "sample_ap", "f1_10pct", "f1_25pct", "macro_ap_by_frequency"),
     "masking": ("masked_accuracy", "masked_accuracy_top5", "loss"),
     "prot_interface": ("recall_at_1", "recall_at_5", "recall_at_10", "mean_reciprocal_rank"),
 }

@@ -120,3 +120,12 @@ def test_the_output_of_another_task_is_left_out() -> None:
     report = start_from(model, source, Start())  # type: ignore[arg-type]
     assert {"classifier_ffn.8.weight", "classifier_ffn.8.bias"} <= set(report.new)
     assert "classifier_ffn.2.weight" in report.loaded
+
+
+def test_a_new_model_starts_at_the_frequencies() -> None:
+    """Its head is little beside its last bias, so the mean prediction of each label is near."""
+    model = model_of("ATP", "MG", "ZN")
+    model.start_at([0.5, 0.02, 0.0])
+    assert model.classifier_ffn[-1].bias.sigmoid().tolist() == pytest.approx([0.5, 0.02, 1e-3])
+    mean = model.infer(joined(some_complexes(4))).pred.mean(0)
+    assert mean[0] > mean[1] > mean[2]

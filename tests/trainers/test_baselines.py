@@ -19,7 +19,7 @@ from trainers.baseline_features import (
     kind_of_types,
     sizes,
 )
-from trainers.baselines import fit_predict, plan
+from trainers.baselines import fit_predict, fit_predict_sets, plan
 from trainers.pair_baselines import masking_baselines, retrieval_baselines
 
 ITEMS = [make_item(seed, 6 + seed % 3, torsions=False) for seed in range(8)]
@@ -144,3 +144,17 @@ def test_masked_blocks_of_held_out_items_are_guessed_from_the_training_items() -
     for scores in found.values():
         assert 0 <= scores["masked_accuracy"].value <= scores["masked_accuracy_top5"].value <= 1
         assert scores["masked_accuracy"].low <= scores["masked_accuracy"].high
+
+
+def test_each_label_has_a_predictor_of_its_own() -> None:
+    """A label of a single group can't be cross-validated: its frequency is given."""
+    labels = np.stack([FEATURES[:, 0] > 0, FEATURES[:, 1] > 0, np.array(GROUPS) == GROUPS[0]], 1).astype(float)
+    labels[::7, 1] = np.nan
+    groups = np.array(GROUPS)
+    found = fit_predict_sets("linear", FEATURES, labels, groups, FEATURES)
+    assert found.shape == labels.shape
+    assert ((found[:, 0] > 0.5) == labels[:, 0]).mean() > 0.8
+    np.testing.assert_allclose(
+        found[:, 1], fit_predict("linear", "binary_classifier", FEATURES, labels[:, 1], GROUPS, FEATURES)
+    )
+    np.testing.assert_allclose(found[:, 2], labels[:, 2].mean())
