@@ -21,6 +21,9 @@ from data.residues import (
 SAME_PLACE = 0.1  # Å between two records of one atom
 SAME_SITE = 1.0  # Å between the nearest atoms of two alternative residues
 PEPTIDE_BOND, PHOSPHODIESTER_BOND = 1.9, 2.1  # Å, upper bounds
+ALPHA_CARBONS = 2.7, 4.2  # Å between those of neighbours in a chain: 2.9 across a cis peptide bond, else 3.8
+UNKNOWN = b"UNK"
+CARBON = 6
 
 
 @dataclass(frozen=True)
@@ -216,6 +219,9 @@ def _finish(raw: RawAtoms, residue: np.ndarray, meanings: list[Meaning]) -> Resi
     first = starts_of(residue)
     polymer = _polymer(raw, residue, meanings)
     kind = np.array([m.kind for m in meanings], np.uint8)
+    unknown = _unknown_residues(raw, residue, polymer)
+    polymer |= unknown
+    kind[unknown] = AMINO
     standard = [m.standard for m in meanings]
     _tell_acids(raw, residue, meanings, kind, standard)
     return Residues(
@@ -253,6 +259,31 @@ def _polymer(raw: RawAtoms, residue: np.ndarray, meanings: list[Meaning]) -> np.
         chained = (raw.chain[a] == raw.chain[b]) & (residue[a] != residue[b])
         polymer[residue[a[chained]]] = polymer[residue[b[chained]]] = True
     return polymer
+
+
+def _unknown_residues(raw: RawAtoms, residue: np.ndarray, polymer: np.ndarray) -> np.ndarray:
+    """[residues] Amino acids of unknown type (UNK), of which entries have whole chains; ligands may have that name too.
+
+    Those are amino acids that are bonded into a chain, or have the backbone of one in ATOM records, or whose alpha
+    carbon, often all there is, is as far from that of another residue of the chain as in a chain.
+    """
+    first = starts_of(residue)
+    found = raw.resname[first] == UNKNOWN
+    if not found.any():
+        return found
+    alpha = (raw.name == b"CA") & (raw.element == CARBON)
+    has = {name: np.bincount(residue[raw.name == name], minlength=len(first)) > 0 for name in (b"N", b"C")}
+    backbone = has[b"N"] & has[b"C"] & ~raw.hetero[first]
+    atoms = np.flatnonzero(alpha)
+    near = cKDTree(raw.X[atoms]).query_pairs(ALPHA_CARBONS[1], output_type="ndarray") if len(atoms) > 1 else None
+    traced = np.zeros(len(first), bool)
+    if near is not None and len(near):
+        a, b = atoms[near].T
+        apart = np.linalg.norm(raw.X[a] - raw.X[b], axis=1) > ALPHA_CARBONS[0]
+        same = apart & (raw.chain[a] == raw.chain[b]) & (residue[a] != residue[b])
+        traced[residue[a[same]]] = traced[residue[b[same]]] = True
+    has_alpha = np.bincount(residue[alpha], minlength=len(first)) > 0
+    return found & has_alpha & (polymer | backbone | traced)
 
 
 def _tell_acids(

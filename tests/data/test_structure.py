@@ -8,6 +8,7 @@ import pytest
 from structure_texts import BACKBONE, SER, atom, chain_of, dimer, mmcif, residue, write
 
 from configs.errors import StructureError
+from data.discover import discover
 from data.residues import AMINO, DNA, OTHER, RNA, meaning_of
 from data.structure import Structure, read_structure
 
@@ -236,3 +237,67 @@ def test_files_that_hold_no_structure_are_refused(tmp_path: Path, content: bytes
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(StructureError, match=r"none.pdb: no such file"):
         read_structure(tmp_path / "none.pdb")
+
+
+BARE = {**BACKBONE, "CB": (1.2, 1.7, 1.2)}
+TRACE = {"CA": BACKBONE["CA"]}
+
+
+@pytest.mark.parametrize(
+    ("lines", "amino"),
+    [
+        (chain_of("UNK", 4, "B", BARE, (0, 5.5, 0)), True),
+        (chain_of("UNK", 4, "B", TRACE, (0, 5.5, 0)), True),  # alpha carbons are all that was seen
+        ([line for i in range(3) for line in residue("UNK", i, BARE, "B", (6 * i, 5.5, 0))], True),  # with gaps
+        (residue("UNK", 1, BARE, "B", (0, 5.5, 0), hetero=True), False),  # alanine as a ligand
+        (residue("UNK", 1, TRACE, "B", (0, 5.5, 0)), False),
+        (residue("UNK", 1, {"C": (0, 0, 0), "O": (1.2, 0, 0), "N": (0, 1.4, 0)}, "B", (0, 5.5, 0)), False),
+    ],
+    ids=["bonded", "trace", "gaps", "ligand", "alone", "elements for names"],
+)
+def test_unknown_residues_are_amino_acids_where_they_form_a_chain(
+    tmp_path: Path, lines: list[str], amino: bool
+) -> None:
+    structure = read_structure(write(tmp_path / "x.pdb", [*chain_of("SER", 4, "A", SER), *lines]))
+    unknown = structure.resname == "UNK"
+    assert unknown.any()
+    assert (structure.polymer[unknown] == amino).all()
+    assert ((structure.kind[unknown] == AMINO) == amino).all()
+    assert (structure.standard[unknown] == "").all()  # which amino acid it is, nobody knows
+
+
+def test_a_chain_of_unknown_residues_is_a_partner_and_no_ligand(tmp_path: Path) -> None:
+    lines = [*chain_of("SER", 6, "A", SER), *chain_of("UNK", 6, "B", BARE, (0, 5.5, 0))]
+    (found,) = discover(read_structure(write(tmp_path / "x.pdb", lines)))
+    assert (found.name, found.modality) == ("A_B", "PP")
+
+
+FIRST, SECOND = chain_of("SER", 2, "A", SER), chain_of("SER", 2, "A", SER, (50, 0, 0))
+MODELS = {
+    "as written": (["MODEL        1", *FIRST, "ENDMDL", "MODEL        2", *SECOND, "ENDMDL"], 2),
+    "lower case": (["model 1", *FIRST, "endmdl", "model 2", *SECOND, "endmdl"], 2),
+    "no ends": (["MODEL 1", *FIRST, "MODEL 2", *SECOND], 2),
+    "two ends": (["MODEL 1", *FIRST, "ENDMDL", "ENDMDL", "MODEL 2", *SECOND, "ENDMDL"], 2),
+    "ends alone": ([*FIRST, "ENDMDL", *SECOND, "ENDMDL"], 2),
+    "numbers repeated": (["MODEL 1", *FIRST, "ENDMDL", "MODEL 1", *SECOND, "ENDMDL"], 2),
+    "numbers backwards": (["MODEL 2", *FIRST, "ENDMDL", "MODEL 1", *SECOND, "ENDMDL"], 2),
+    "no numbers": (["MODEL", *FIRST, "ENDMDL", "MODEL", *SECOND, "ENDMDL"], 2),
+    "words for numbers": (["MODEL ABC", *FIRST, "ENDMDL", "MODEL DEF", *SECOND, "ENDMDL"], 2),
+    "numbers beyond all measure": (["MODEL 99999999999", *FIRST, "ENDMDL", "MODEL -1", *SECOND, "ENDMDL"], 2),
+    "a model without atoms": (["MODEL 1", "ENDMDL", "MODEL 2", *FIRST, "ENDMDL"], 1),
+    "atoms before the first": ([*FIRST, "MODEL 2", *SECOND, "ENDMDL"], 0),
+    "atoms between models": (["MODEL 1", *FIRST, "ENDMDL", *SECOND, "MODEL 2", *SECOND, "ENDMDL"], 0),
+    "numbers without a space": (["MODEL1", *FIRST, "MODEL2", *SECOND], 0),
+    "no records": ([*FIRST, *SECOND], 0),
+}
+
+
+@pytest.mark.parametrize("case", MODELS)
+def test_models_are_read_in_the_order_of_the_file_or_refused(tmp_path: Path, case: str) -> None:
+    """`number` models that are never mixed up; 0: refused, for it is not clear where a model begins."""
+    lines, number = MODELS[case]
+    path = write(tmp_path / "x.pdb", lines)
+    for model, start in enumerate((0.0, 50.0)[:number]):
+        assert read_structure(path, model).X[0, 0] == start and read_structure(path, model).n_residues == 2
+    with pytest.raises(StructureError, match=r"has no model|MODEL"):
+        read_structure(path, number)
