@@ -15,6 +15,8 @@ NAMES = slice(12, 27)  # of atom, conformation, residue and chain, with the numb
 RESIDUE, NUMBER, ICODE = slice(17, 20), slice(22, 26), 26
 ELEMENT = slice(76, 78)
 RECORD, POINT = 6, 4  # length of a record's name; place of the point in a coordinate of three decimals
+LINE = 80  # columns
+ANOTHER = re.compile(rb"(?:ATOM  |HETATM)[ 0-9]{5}")
 NEWLINE, SPACE = b"\n "
 UPPER = 0xDF  # what makes a letter upper case
 END = re.compile(rb"END *$", re.M)
@@ -92,6 +94,10 @@ class AtomLines:
         atom = (record[:, :4].copy().view("S4")[:, 0] == b"ATOM") & serial[:, 4:].all(axis=1)
         self._refuse(~hetatm & ~atom, "begins with no name of a record", path)
         self._refuse(self.ends - self.starts < COORDINATES.stop, "is cut off before its coordinates end", path)
+        longer = np.flatnonzero(self.ends - self.starts > 2 * LINE)
+        several = np.zeros(len(self.starts), bool)
+        several[[i for i in longer.tolist() if ANOTHER.search(self.line(i), COORDINATES.stop)]] = True
+        self._refuse(several, "shares its line with another: the file has no ends of lines", path)
         self._refuse(~_PRINTABLE[self._columns(self.starts, NAMES)].all(axis=1), "is no plain text", path)
         self._check_coordinates(path)
         self._check_residues(path)

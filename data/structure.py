@@ -112,7 +112,8 @@ def _from_mmcif(content: bytes, path: Path, model: int) -> RawAtoms:
         if others:
             log.warning("%s: %d more blocks of data with atoms are left out", path, len(others))
         _check_numbers(block, path)
-        _name_chains(block, path)
+        elements = len(block.find("_atom_site.", ["type_symbol"])) > 0
+        _fill_in(block, path)
         read = gemmi.make_structure_from_block(block)
         parents = _parents(read)
         for name, parent in block.find("_chem_comp.", ["id", "mon_nstd_parent_comp_id"]):
@@ -120,9 +121,7 @@ def _from_mmcif(content: bytes, path: Path, model: int) -> RawAtoms:
                 parents.setdefault(gemmi.cif.as_string(name), gemmi.cif.as_string(parent))
     except (ValueError, RuntimeError, IndexError) as error:
         raise StructureError(f"is not valid mmCIF: {_one_line(error)}", path) from error
-    if not len(block.find("_atom_site.", ["type_symbol"])):
-        return _from_gemmi(read, path, model, parents, None)
-    return _from_gemmi(read, path, model, parents, set())
+    return _from_gemmi(read, path, model, parents, set() if elements else None)
 
 
 def _check_numbers(block: gemmi.cif.Block, path: Path) -> None:
@@ -134,15 +133,14 @@ def _check_numbers(block: gemmi.cif.Block, path: Path) -> None:
                 raise StructureError(f"has the {name} {value[:40]!r}", path, hint="no number of a residue or model")
 
 
-def _name_chains(block: gemmi.cif.Block, path: Path) -> None:
-    """Fill in a column that gemmi needs where only the author's names of chains are given."""
-    if block.find_values("_atom_site.label_asym_id"):
-        return
-    if not block.find_values("_atom_site.auth_asym_id"):
+def _fill_in(block: gemmi.cif.Block, path: Path) -> None:
+    """Fill in columns that gemmi needs and atoms can do without; of the names of chains one is enough."""
+    if not any(block.find_values(f"_atom_site.{name}") for name in ("auth_asym_id", "label_asym_id")):
         raise StructureError("has no names of chains (_atom_site.auth_asym_id or label_asym_id)", path)
     loop = block.find_values("_atom_site.Cartn_x").get_loop()
-    if loop is not None:
-        loop.add_columns(["_atom_site.label_asym_id"], "?")
+    for name in ("label_asym_id", "id", "type_symbol", "label_alt_id"):
+        if loop is not None and not block.find_values(f"_atom_site.{name}"):
+            loop.add_columns([f"_atom_site.{name}"], "?")
 
 
 def _from_pdb(content: bytes, path: Path, model: int) -> RawAtoms:

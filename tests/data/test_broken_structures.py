@@ -179,6 +179,26 @@ def test_mmcif_without_the_other_columns_uses_the_authors(tmp_path: Path) -> Non
             read(tmp_path, lacking, "x.cif")
 
 
+@pytest.mark.parametrize("name", ["id", "type_symbol", "label_alt_id", "occupancy", "pdbx_PDB_model_num", "group_PDB"])
+def test_mmcif_without_a_column_that_atoms_can_do_without_is_read(tmp_path: Path, name: str) -> None:
+    whole = read(tmp_path, rows(4))
+    head, _, table = rows(4).partition("loop_\n")
+    lines = table.splitlines()
+    names = [line for line in lines if line.startswith("_atom_site.")]
+    left = names.index(f"_atom_site.{name}")
+    cut = [" ".join(w for i, w in enumerate(line.split()) if i != left) for line in lines[len(names) :]]
+    text = "\n".join([head + "loop_", *(one for one in names if not one.endswith(f".{name}")), *cut, ""])
+    found = read(tmp_path, text)
+    assert found.element.tolist() == whole.element.tolist() and (found.X == whole.X).all()
+
+
+@pytest.mark.parametrize("end", ["\v", "\f", "\x85", "", " "], ids=repr)
+def test_atoms_without_ends_of_lines_are_refused(tmp_path: Path, end: str) -> None:
+    """All but the first of them would get lost."""
+    with pytest.raises(StructureError, match=r"line 1: .* shares its line with another"):
+        read(tmp_path, end.join(dimer()))
+
+
 def test_further_blocks_of_mmcif_are_left_out_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     other = rows(1, chain="B").replace("data_test", "data_other")
     assert read(tmp_path, rows(1) + "data_empty\n_a 1\n" + other, "x.cif").chains() == ["A"]
