@@ -68,7 +68,10 @@ def select_chains(structure: Structure, names: str, smiles: str | None = None) -
     wanted = [names] if names and names in chains else [name for name in re.split("[_,]", names) if name]
     for name in wanted:
         if name not in chains:
-            raise StructureError(f"has no chain {name!r}", structure.path, hint=f"its chains: {listed(chains)}")
+            hint = f"its chains: {listed(chains)}"
+            if set(name) <= set(chains):  # HL
+                hint += f"; several chains are joined by _: {'_'.join(name)}"
+            raise StructureError(f"has no chain {name!r}", structure.path, hint=hint)
     if not wanted:
         residues = np.flatnonzero(structure.polymer)
         if not len(residues):

@@ -173,10 +173,11 @@ def choose_kernels(
         scaling = Scaling.of(features[~test], kinds)
         known, asked = scaling(features[~test]), scaling(features[test])
         inside, across = scaling.distances(known, known), scaling.distances(asked, known)
-        for choice in cost:
-            weights, intercept = solved(likeness(inside, choice.widths), labels[~test], choice.penalty)
-            pred = likeness(across, choice.widths) @ weights + intercept
-            cost[choice] += float(((pred - labels[test]) ** 2).sum())
+        for widths in dict.fromkeys(choice.widths for choice in cost):
+            alike, alike_asked = likeness(inside, widths), likeness(across, widths)
+            for choice in (one for one in cost if one.widths == widths):
+                weights, intercept = solved(alike, labels[~test], choice.penalty)
+                cost[choice] += float(((alike_asked @ weights + intercept - labels[test]) ** 2).sum())
     return sorted(cost, key=lambda choice: cost[choice])[:MEMBERS]
 
 

@@ -151,6 +151,7 @@ def test_a_selection_holds_for_every_file_of_a_folder(structure: Path, tmp_path:
     [
         ({"chain1": "Q", "chain2": "B"}, StructureError, r"has no chain 'Q' \(its chains: A, B\)"),
         ({"chain1": "A", "chain2": "Q"}, StructureError, r"has no chain 'Q' \(its chains: A, B\)"),
+        ({"chain1": "BA"}, StructureError, r"'BA' \(its chains: A, B; several chains are joined by _: B_A\)"),
         ({"chain1": "Q"}, StructureError, r"has no chain 'Q' \(its chains: A, B\)"),
         ({"lig_code": "ATP"}, StructureError, r"has no ligand ATP \(its ligands: ZN 301 in chain A\)"),
         ({"chain1": "A", "chain2": "A"}, InterfaceError, "share residues"),

@@ -1,5 +1,6 @@
 """The composition model from a data set: what training, saving and predicting promise."""
 
+import inspect
 import json
 import math
 from pathlib import Path
@@ -92,10 +93,13 @@ def test_requires_dataset() -> None:
 
 
 def test_defaults_are_the_documented_ones() -> None:
-    run = CompositionTrainer(numbers(), hidden_dims="8").run
+    run = CompositionTrainer(numbers()).run
     found = run.composition
     assert (found.block_encoding, found.hash_dim, found.block_embed_dim, found.top_k) == ("hash", 32, 32, 5)
     assert (found.top_k_blocks, run.encoder.dropout, run.data.batch_size) == (10, 0.3, 32768)
+    assert found.hidden_dims == "2048,1024,512,256,128,64" and run.train.save_dir is None
+    assert (run.label.phase_boundaries, run.label.band_tau, run.label.band_beta) == ((), 0.25, 0.05)
+    assert run.label.band_mode == "relative"
     assert (run.train.max_epoch, run.train.patience, run.train.lr, run.label.loss_config) == (500, 50, 1e-3, "mae")
 
 
@@ -115,6 +119,14 @@ def test_defaults_are_the_documented_ones() -> None:
 def test_options_that_make_no_sense_are_refused(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         CompositionTrainer(numbers(), **options)
+
+
+def test_a_device_is_found() -> None:
+    """A GPU where there is one; the model of a checkpoint is put there, too (`load(path, device="auto")`)."""
+    expected = "cuda" if torch.cuda.is_available() else "cpu"
+    assert CompositionTrainer(numbers(), **QUICK).device.type == expected
+    assert CompositionTrainer(numbers(), **QUICK, device="cpu").device.type == "cpu"
+    assert inspect.signature(CompositionTrainer.load).parameters["device"].default == "auto"
 
 
 def test_batch_cap() -> None:
