@@ -4,6 +4,7 @@ A part that is not larger than what is added is joined with it, so that there ar
 added, and a row is written again at most as often as the atlas doubles.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,10 +18,12 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from configs.errors import DataError
-from configs.files import atomic_file, sha256_of, write_json
+from configs.files import TEMPORARY_PREFIX, atomic_file, sha256_of, write_json
 from data.atlas import FORMAT, LIST, Atlas, Origin, Rows, library, unit
 
 LOCK = ".lock"
+MADE = re.compile(rf"rows-\d{{5,}}\.parquet|vectors-\d{{5,}}\.faiss|{re.escape(TEMPORARY_PREFIX)}.*")
+"""Names of parts, and of files that are being written."""
 Known = Literal["refuse", "replace", "skip"]
 KNOWN: tuple[Known, ...] = get_args(Known)
 
@@ -35,9 +38,11 @@ def add(folder: str | Path, origin: Origin, rows: Rows, known: Known = "refuse")
         The atlas after it, and how many rows were written.
 
     Raises:
-        DataError: another origin or width, known or repeated ids, vectors that are no directions, another build at
-            work, or the folder holds something else.
+        DataError: no rows, another origin or width, known or repeated ids, vectors that are no directions, another
+            build at work, or the folder holds something else.
     """
+    if not len(rows):
+        raise DataError("there are no rows to add", folder)
     folder, vectors = Path(folder), unit(rows.vectors, None, "vector", rows.ids)
     name, times = Counter(rows.ids).most_common(1)[0]
     if times > 1:
@@ -79,8 +84,8 @@ def _committed(folder: Path, described: Mapping[str, Any], gone: Sequence[str], 
     part = _write(folder, number, Rows.joined(joined))
     write_json(folder / LIST, {**described, "parts": [*kept, part], "next": number + 1}, sealed=True)
     in_use = {name for part in [*kept, part] for name in part["sha256"]}
-    for path in [*folder.glob("rows-*.parquet"), *folder.glob("vectors-*.faiss")]:
-        if path.name not in in_use:
+    for path in folder.iterdir():
+        if MADE.fullmatch(path.name) and path.name not in in_use:  # of this build, or of one that was killed
             with suppress(OSError):  # another program has it open on a system that minds
                 path.unlink()
     return Atlas(folder)
@@ -110,9 +115,14 @@ def _write(folder: Path, number: int, rows: Rows) -> dict[str, Any]:
 
 @contextmanager
 def building(folder: Path) -> Iterator[None]:
-    """Keep other builds away from a folder; a folder that was made for it goes again when the build fails."""
-    if folder.is_dir() and not (folder / LIST).exists() and any(p.name != LOCK for p in folder.iterdir()):
-        raise DataError("is no atlas, and not empty", folder, hint="name a new folder")
+    """Keep other builds away from a folder; a folder that was made for it goes again when the build fails.
+
+    What a first build left that was killed (its lock and parts, no list) is no obstacle.
+    """
+    if folder.is_dir() and not (folder / LIST).exists():
+        there = {path.name for path in folder.iterdir()} - {LOCK}
+        if there and not ((folder / LOCK).exists() and all(map(MADE.fullmatch, there))):
+            raise DataError("is no atlas, and not empty", folder, hint="name a new folder")
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:

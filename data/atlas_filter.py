@@ -4,6 +4,7 @@ import operator
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from math import isfinite
 from typing import Any
 
@@ -36,18 +37,31 @@ def allowed_by(atlas: Atlas, conditions: Sequence[str]) -> np.ndarray | None:
     if not conditions:
         return None
     allowed = np.ones(len(atlas), bool)
-    for text in conditions:
+    for number_of, text in enumerate(conditions, 1):
         found = CONDITION.match(text)
         if not found:
             raise ConfigError(f"{text!r} is no condition", "--where", hint="as in --where modality=PP")
         column, sign, value = found.groups()
-        allowed &= np.array([meets(one, sign, value) for one in atlas.column(column)], bool)
-    if not allowed.any():
-        column = CONDITION.match(conditions[0])[1]  # type: ignore[index]
-        often = ", ".join(value for value, _ in Counter(atlas.column(column)).most_common(5))
-        reason = f"no row of {len(atlas)} has {' and '.join(conditions)}"
-        raise ConfigError(reason, "--where", hint=f"the commonest values of {column}: {often}")
+        values = atlas.column(column)
+        before, allowed = allowed, allowed & np.array([meets(one, sign, value) for one in values], bool)
+        if not allowed.any():
+            reason = f"no row of {len(atlas)} has {' and '.join(conditions[:number_of])}"
+            known = [values[place] for place in np.flatnonzero(before)]
+            raise ConfigError(reason, "--where", hint=what_there_is(column, value, known))
     return allowed
+
+
+def what_there_is(column: str, value: str, known: Sequence[str]) -> str:
+    """The values of a column for somebody who asked for one that it does not have."""
+    counts = Counter(known)
+    numbers = [one for one in map(number, counts) if one is not None]
+    if number(value) is not None and numbers:
+        return f"{column} goes from {min(numbers):g} to {max(numbers):g}"
+    often = ", ".join(f"{one or '(empty)'} ({n:,})" for one, n in counts.most_common(5))
+    told = f"the commonest values of {column}: {often}"
+    alike = [one for one in counts if one.casefold() == value.casefold()]
+    alike = alike or get_close_matches(value, counts, n=1, cutoff=0.6)
+    return f"did you mean {alike[0]!r}? {told}" if alike else told
 
 
 def meets(text: str, sign: str, wanted: str) -> bool:

@@ -23,7 +23,7 @@ def flattened(vectors: np.ndarray, method: Method = "umap", neighbours: int = 15
         ConfigError: umap is not installed. DataError: too few rows.
     """
     if len(vectors) < FEWEST:
-        raise DataError(f"has {len(vectors)} rows; a map needs {FEWEST}", "atlas")
+        raise DataError(f"a map needs {FEWEST} rows or more, and this would be one of {len(vectors)}", "atlas")
     neighbours = min(neighbours, len(vectors) - 1)
     if method == "pca":
         from sklearn.decomposition import PCA

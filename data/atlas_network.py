@@ -98,8 +98,8 @@ class Purity(NamedTuple):
     """How often the nearest rows have the same value in a column.
 
     Attributes:
-        rows: with a value. same: mean share of their nearest that have it, too. chance: the same of nearest that are
-            drawn at random.
+        rows: with a value and with others. same: mean share of their nearest that have it, too. chance: the same of
+            nearest that are drawn at random. NaN without such rows.
     """
 
     column: str
@@ -131,10 +131,10 @@ def purity(
         both = Counter(zip(values[column][taking_part], own[taking_part]))
         total = int(taking_part.sum())
         expected = [
-            (alike[value] - n) / max(1, total - groups[group])
+            (alike[value] - n) / (total - groups[group])
             for (value, group), n in both.items()
             for _ in range(n)
-            if value
+            if value and total > groups[group]
         ]
         same = float(np.mean(shares[column])) if shares[column] else float("nan")
         chance = float(np.mean(expected)) if expected else float("nan")

@@ -230,8 +230,13 @@ def tell_purity(options: argparse.Namespace) -> int:
     found = purity(atlas, options.columns, options.top, allowed_by(atlas, options.where), options.apart)
     print(f"| column | rows | same among the {options.top} nearest | by chance |\n| --- | --- | --- | --- |")
     for one in found:
-        print(f"| {one.column} | {one.rows:,} | {100 * one.same:.1f} % | {100 * one.chance:.1f} % |")
+        print(f"| {one.column} | {one.rows:,} | {percent(one.same)} | {percent(one.chance)} |")
     return 0
+
+
+def percent(share: float) -> str:
+    """A share in words; - where there is none (NaN)."""
+    return f"{100 * share:.1f} %" if share == share else "-"
 
 
 def named(out: Path, ending: str) -> Path:

@@ -1,5 +1,8 @@
 """An atlas finds what an exact search finds, grows as a whole or not at all, and mixes nothing."""
 
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from configs.errors import ConfigError, DataError
 from data.atlas import Atlas, Origin, Rows
 from data.atlas_add import add
 from data.atlas_filter import allowed_by, meets
+from data.atlas_map import FEWEST, METHODS, Method, flattened
 from data.atlas_network import nearest_others, network, purity
 
 ORIGIN = Origin("h_graph", "model")
@@ -97,9 +101,10 @@ def test_two_rows_of_one_id_another_folder_and_a_second_build_are_refused(tmp_pa
     with pytest.raises(DataError, match="'x' comes 2 times"):
         add(tmp_path / "a", ORIGIN, twice)
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "file").touch()
-    with pytest.raises(DataError, match="is no atlas, and not empty"):
-        add(tmp_path / "other", ORIGIN, rows(0, 2))
+    for name in ("rows-00000.parquet", "file"):  # the first alone could be of a killed build, had that left its lock
+        (tmp_path / "other" / name).touch()
+        with pytest.raises(DataError, match="is no atlas, and not empty"):
+            add(tmp_path / "other", ORIGIN, rows(0, 2))
     add(tmp_path / "a", ORIGIN, rows(0, 2))
     with FileLock(tmp_path / "a" / ".lock"):
         caught: list[Exception] = []
@@ -114,6 +119,79 @@ def test_two_rows_of_one_id_another_folder_and_a_second_build_are_refused(tmp_pa
         thread.start()
         thread.join()
     assert "another build is at work" in str(caught[0])
+
+
+KILLED = """
+import os, signal, sys
+import data.atlas_add as adding
+from tests.data.test_atlas import ORIGIN, rows
+
+moment, n = sys.argv[2], [0]
+def dying(function, before):
+    def call(*given, **named):
+        n[0] += 1
+        if before:
+            os.kill(os.getpid(), signal.SIGKILL)
+        function(*given, **named)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return call
+
+if moment == "rows half written":
+    adding.pq.write_table = dying(adding.pq.write_table, before=False)
+elif moment == "vectors half written":
+    adding.sha256_of = dying(adding.sha256_of, before=True)
+else:
+    adding.write_json = dying(adding.write_json, before=moment == "before the list")
+adding.add(sys.argv[1], ORIGIN, rows(int(sys.argv[3]), int(sys.argv[3]) + 5))
+"""
+
+
+@pytest.mark.parametrize("moment", ["rows half written", "vectors half written", "before the list", "after the list"])
+@pytest.mark.parametrize("before", [0, 30])
+def test_a_killed_build_adds_all_or_nothing_and_the_next_one_works(moment: str, before: int, tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    if before:
+        add(folder, ORIGIN, rows(0, before))
+    command = [sys.executable, "-c", KILLED, str(folder), moment, str(before)]
+    assert subprocess.run(command, cwd=Path(__file__).parents[2], check=False).returncode == -signal.SIGKILL
+    there = before + 5 if moment == "after the list" else before
+    if there:
+        assert Atlas(folder).ids == [f"i{n}" for n in range(there)]
+    else:
+        with pytest.raises(DataError, match="is no atlas"):
+            Atlas(folder)
+    atlas, _ = add(folder, ORIGIN, rows(50, 53))
+    assert atlas.ids == [f"i{n}" for n in (*range(there), *range(50, 53))]
+    in_use = {name for part in atlas.listed["parts"] for name in part["sha256"]}
+    assert {path.name for path in folder.iterdir()} == in_use | {"atlas.json", ".lock"}
+
+
+def test_no_rows_make_no_atlas(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no rows to add"):
+        add(tmp_path / "a", ORIGIN, Rows([], np.zeros((0, 6), np.float32), {}))
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_atlas_of_one_row_is_searched(tmp_path: Path) -> None:
+    atlas, _ = add(tmp_path / "a", ORIGIN, rows(0, 1))
+    places, cosines = atlas.search(rows(0, 1).vectors, 3)
+    assert places.tolist() == [[0, -1, -1]] and cosines[0, 0] == pytest.approx(1) and np.isneginf(cosines[0, 1:]).all()
+    assert (len(network(atlas, 3)), network(atlas, 3).number_of_edges()) == (1, 0)
+    (found,) = purity(atlas, ["modality"])
+    assert np.isnan([found.same, found.chance]).all()
+    for many in (0, 1, 4):
+        with pytest.raises(DataError, match=f"5 rows or more, and this would be one of {many}"):
+            flattened(rows(0, 5).vectors[:many], "pca")
+
+
+@pytest.mark.parametrize("method", [pytest.param(m, marks=[pytest.mark.slow] * (m == "umap")) for m in METHODS])
+def test_a_map_of_fewer_rows_than_neighbours_has_a_place_for_each(method: Method) -> None:
+    if method == "umap":
+        pytest.importorskip("umap", reason="needs ligare[map]")
+    for n in (FEWEST, 9):
+        places = flattened(rows(0, n).vectors, method, neighbours=15)
+        assert places.shape == (n, 2) and np.isfinite(places).all()
+        assert len(np.unique(places, axis=0)) == n
 
 
 @pytest.mark.parametrize("name", ["rows-00000.parquet", "vectors-00000.faiss", "atlas.json"])
@@ -132,11 +210,22 @@ def test_conditions_compare_numbers_as_numbers() -> None:
     assert not meets("PP", "<", "9") and not meets("", ">=", "0")
 
 
-def test_conditions_that_can_not_hold_are_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("conditions", "said"),
+    [
+        (["modality"], "'modality' is no condition"),
+        (["modalty=PP"], "did you mean 'modality'"),
+        (["modality=X"], r"no row of 4 has modality=X \(the commonest values of modality: PL \(2\), PP \(2\)\)"),
+        (["modality=pp"], "did you mean 'PP'"),
+        (["label>=1", "label=7", "label=1"], r"has label>=1 and label=7 \(label goes from 1 to 3\)"),
+        (["modality=PP", "label=0"], r"modality=PP and label=0 \(label goes from 1 to 2\)"),
+        (["label=none"], r"the commonest values of label: 0 \(1\)"),
+    ],
+)
+def test_conditions_that_can_not_hold_are_told(conditions: list[str], said: str, tmp_path: Path) -> None:
     atlas, _ = add(tmp_path / "a", ORIGIN, rows(0, 4))
-    for text, said in (("modality", "is no condition"), ("modalty=PP", "modality"), ("modality=X", "no row of 4")):
-        with pytest.raises(ConfigError, match=said):
-            allowed_by(atlas, [text])
+    with pytest.raises(ConfigError, match=said):
+        allowed_by(atlas, conditions)
 
 
 def test_a_network_joins_nearest_nodes_and_marks_mutual_ones(tmp_path: Path) -> None:
