@@ -24,6 +24,7 @@ from data.loader import make_loaders, make_test_loader
 from data.vocab import load_vocabulary
 from models import create_model
 from trainers import TrainConfig, Trainer, create_trainer
+from trainers.batches import naming_lost_loaders
 from trainers.distributed import choose_device, is_main, process_group, rank, say, world_size
 from trainers.finetune import prepare_finetune
 from trainers.preemption import CONTINUES, heeding_signals
@@ -41,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     run = parse(argv)
     check_required(run)
-    with heeding_signals(), process_group(choose_device(run.gpus, run.local_rank), run.train.rank_timeout):
+    on = choose_device(run.gpus, run.local_rank)
+    with heeding_signals(), process_group(on, run.train.rank_timeout), naming_lost_loaders():
         train(run, given_options(argv))
     return 0
 

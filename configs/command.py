@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 
-from configs.errors import BrokenDown, ClusterError, ConfigError, LigareError, Preempted, StorageError
+from configs.errors import BrokenDown, ClusterError, ConfigError, LigareError, LoaderLost, Preempted, StorageError
 
 Main = Callable[..., int]
 FAULT, BROKEN_DOWN, PREEMPTED, INTERRUPTED = 2, 70, 75, 130  # exit status; 75 is EX_TEMPFAIL, "try again later"
+KILLED = 1  # as of any other process of a run that is killed
 UNSTORED = 74  # EX_IOERR: the disk is full, say
 UNHEARD = 141  # what a shell tells of a program that SIGPIPE ended: nobody reads its output any more
 CONSOLE = "ligare "
@@ -53,6 +54,9 @@ def command(name: str, interrupted: str = "interrupted") -> Callable[[Main], Mai
                 return _say(name, str(error), FAULT)
             except OSError as error:
                 return _say(name, in_words(error), UNSTORED if error.errno in FULL else FAULT)
+            except LoaderLost as reason:
+                print(f"{program(name)}: {reason}", file=sys.stderr)  # on whichever rank it was
+                return KILLED
             except BrokenDown as reason:
                 return _say(name, str(reason), BROKEN_DOWN)
             except Preempted as told:

@@ -57,6 +57,10 @@ class ClusterError(LigareError):
     """A cluster that went away while it worked. What it made until then is kept; the same command continues."""
 
 
+class LoaderLost(Exception):
+    """A loader process was killed, by the system say, for want of memory. The newest stored state stays."""
+
+
 class Preempted(Exception):
     """Nobody's fault: a signal asked the program to stop, and it did so in order; the same command continues."""
 

@@ -127,5 +127,5 @@ def _record(table: pa.Table, path: Path) -> dict[str, Any]:
     try:
         record = json.loads(text)
         return {"model": str(record["model"]), "rule": str(record["rule"]), "representations": dict(record["columns"])}
-    except (ValueError, KeyError, TypeError) as broken:
+    except (ValueError, KeyError, TypeError, RecursionError) as broken:
         raise DataError("has a damaged record of its model", path) from broken

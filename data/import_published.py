@@ -161,7 +161,7 @@ def _residues(values: Mapping[str, Any], n_blocks: int) -> list[tuple[str, int, 
     if isinstance(known, str):
         try:
             known = json.loads(known)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
     if isinstance(known, list) and all(isinstance(entry, list | tuple) and len(entry) == 2 for entry in known):
         known = dict(known)  # how parquet gives a map

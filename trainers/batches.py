@@ -1,14 +1,32 @@
 """What the loop needs to know about loaders and batches, whatever they are made of."""
 
+import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
 from torch import Tensor
 
+from configs.errors import LoaderLost
+from trainers.preemption import CONTINUES
 from trainers.rng import torch_state_kept
 
 PLANNED = 200_000
+LOST = re.compile(r"DataLoader worker .*(is killed by signal|exited unexpectedly)", re.S)  # in torch's words
+
+
+@contextmanager
+def naming_lost_loaders() -> Iterator[None]:
+    """LoaderLost for what torch raises, anywhere in this process, when one of its loader processes was killed."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not LOST.search(str(error)):
+            raise
+        what = f"a loader process was killed ({' '.join(str(error).split())})"
+        hint = "out of memory? Fewer --num_workers need less"
+        raise LoaderLost(f"{what}; {CONTINUES} from the newest state ({hint})") from error
 
 
 def entry(batch: Any, name: str) -> Any:

@@ -75,7 +75,7 @@ def newest_launch(folder: Path) -> dict[str, Any]:
     for line in reversed(path.read_bytes().splitlines() if path.exists() else []):
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(record, dict) and isinstance(record.get("options"), dict):
             return record

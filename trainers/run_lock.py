@@ -51,7 +51,7 @@ def holder(folder: Path) -> str:
     try:
         told = json.loads((folder / LOCK).read_text(encoding="utf-8"))
         return f"process {told['process']} on {told['host']}"
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return "another process"
 
 

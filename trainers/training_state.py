@@ -114,6 +114,10 @@ def find_restart(save_dir: str | Path, resumed_from: str | None = None) -> Train
 
     Args:
         resumed_from: consider only runs that were started with this --resume.
+
+    Raises:
+        CheckpointError: the newest run that stored anything but its beginning has no complete state left. To start it
+            afresh, or to go on with an older one, would be another run than the one that was asked for.
     """
     runs = [path for path in Path(save_dir).glob("version_*") if RUN_NAME.fullmatch(path.name)]
     for run in sorted(runs, key=lambda path: int(path.name.partition("_")[2]), reverse=True):
@@ -127,6 +131,9 @@ def find_restart(save_dir: str | Path, resumed_from: str | None = None) -> Train
         state = newest_state(run)
         if state is not None:
             return state
+        if any(_position(path) > (0, 0) for path in _stored(run)):
+            hint = "its checkpoints may be sound; to start afresh, choose another --save_dir or leave out --restart"
+            raise CheckpointError("no stored state of this run can be read, so it can't go on", run, hint=hint)
     return None
 
 

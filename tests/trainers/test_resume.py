@@ -175,12 +175,22 @@ def test_a_damaged_state_is_passed_over(tmp_path: Path, uninterrupted: Path) -> 
     same_outcome(tmp_path / "runs", uninterrupted)
 
 
-def test_no_complete_state_means_none(tmp_path: Path) -> None:
-    run(tmp_path / "runs", stop=4)
-    for path in (tmp_path / "runs" / "version_0" / "training_state").iterdir():
+def test_a_run_without_a_readable_state_is_not_begun_anew_in_silence(tmp_path: Path) -> None:
+    """Nor is an older one taken in its place; only one that had stored nothing but its beginning loses nothing."""
+    runs = tmp_path / "runs"
+    run(runs, stop=5)
+    shutil.copytree(runs / "version_0", runs / "version_1", symlinks=True)
+    states = sorted((runs / "version_1" / "training_state").iterdir())
+    assert [path.name for path in states] == ["epoch0_batch0", "epoch0_batch4"]
+    for path in states:
         (path / "manifest.json").unlink()
-    with pytest.warns(UserWarning, match=r"manifest\.json: no such file"):
-        assert find_restart(tmp_path / "runs") is None
+    refused = pytest.raises(CheckpointError, match=r"version_1: no stored state of this run can be read")
+    with pytest.warns(UserWarning, match=r"epoch0_batch4.manifest\.json: no such file"), refused:
+        find_restart(runs)
+    shutil.rmtree(states[1])
+    shutil.rmtree(runs / "version_0")
+    with pytest.warns(UserWarning, match=r"epoch0_batch0.manifest\.json: no such file"):
+        assert find_restart(runs) is None
     with pytest.raises(CheckpointError, match="neither a run folder nor a training state"):
         read_state(tmp_path)
 
