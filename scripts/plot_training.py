@@ -4,8 +4,8 @@
     python scripts/plot_training.py runs/version_* --only rmse pearson --out scores.svg
 
 Thin lines are training, thick ones validation; a ring is the best epoch; dotted grey is what has to be beaten: the loss
-of predicting nothing, or the rate of the commonest class. Each run has a colour. Runs that are still going, or were
-stopped, are drawn as far as they are.
+of predicting nothing, the rate of the commonest class, or what labels score that are named by their frequency. Each run
+has a colour. Runs that are still going, or were stopped, are drawn as far as they are.
 """
 
 import argparse
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 COLUMNS = 3
 MAJORITY = "masked_majority_rate"
+BY_FREQUENCY = "_by_frequency"
 BESIDE = {"learning rate": "lr", "gradient norm": "gradient_norm"}  # panel -> entry of the logged steps
 Histories = Mapping[str, Sequence[Mapping[str, Any]]]
 
@@ -105,7 +106,7 @@ def panels(histories: Histories) -> list[str]:
         for name, value in record.get(part, {}).items()
         if isinstance(value, (int, float)) and value == value
     }
-    shown = [name for name in found if not name.endswith("_base") and name != MAJORITY]
+    shown = [name for name in found if not name.endswith(("_base", BY_FREQUENCY)) and name != MAJORITY]
     return sorted(shown, key=lambda name: (name != "loss", not name.endswith("loss"), name))
 
 
@@ -195,7 +196,7 @@ def draw_base(axes: "Axes", records: Sequence[Mapping[str, Any]], name: str) -> 
     elif name.endswith("_loss"):
         reference, label = name.removesuffix("_loss") + "_base", "predict nothing"
     else:
-        return
+        reference, label = f"{name}{BY_FREQUENCY}", "by frequency"
     for part in ("valid", "train"):
         steps, values = curve(records, "epoch", part, reference)
         if steps:

@@ -35,6 +35,18 @@ def test_every_loss_gets_a_panel_and_bases_none(tmp_path: Path) -> None:
     assert curve(records, "epoch", "valid", "torsion_loss") == ([5, 10, 15], [1.0, 0.5, pytest.approx(1 / 3)])
 
 
+def test_what_frequency_scores_is_drawn_beside_the_score(tmp_path: Path) -> None:
+    valid = {"loss": 1.0, "macro_ap": 0.4, "macro_ap_by_frequency": 0.1}
+    lines = [{"event": "epoch", "step": 5 * n, "valid": valid} for n in (1, 2)]
+    (tmp_path / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    records = {"run": read_history(tmp_path)}
+    assert panels(records) == ["loss", "macro_ap"]
+    (axes,) = curves(records, ["macro_ap"]).axes
+    dotted = [line for line in axes.lines if line.get_linestyle() == ":"]
+    assert [line.get_label() for line in dotted] == ["by frequency"]
+    assert list(dotted[0].get_ydata()) == [0.1, 0.1]
+
+
 def test_an_unknown_kind_of_picture_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "history.jsonl").write_text('{"event": "epoch", "step": 1, "valid": {"loss": 1.0}}\n')
     assert main([str(tmp_path), "--out", str(tmp_path / "x.doc")]) == 2
