@@ -9,7 +9,7 @@ happens. Search is exact. docs/atlas.md compares it with other databases.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -167,11 +167,15 @@ class Atlas:
 
     def check(self, origin: Origin) -> None:
         """Refuse vectors of another origin; DataError says what differs."""
-        for name, ours in asdict(self.origin).items():
-            theirs = getattr(origin, name)
-            if ours != theirs:
-                what = f"holds vectors of {name} {ours or 'none'}, these are of {theirs or 'none'}"
-                raise DataError(what, self.folder, hint="only vectors of one model and kind can be compared")
+        ours = self.origin
+        if ours.fingerprint != origin.fingerprint:
+            what = f"was made by another model (checksum {ours.fingerprint}, this one has {origin.fingerprint})"
+            raise DataError(what, self.folder, hint="name the model it was made by, or another folder for this one")
+        for name in ("representation", "rule"):
+            mine, theirs = getattr(ours, name), getattr(origin, name)
+            if mine != theirs:
+                what = f"holds vectors of {name} {mine or 'none'}, these are of {theirs or 'none'}"
+                raise DataError(what, self.folder, hint="only vectors of one kind can be compared")
 
 
 def unit(vectors: np.ndarray, width: int | None, what: str, ids: Sequence[str] = ()) -> np.ndarray:

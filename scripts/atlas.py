@@ -25,7 +25,7 @@ from configs.errors import ConfigError, DataError
 from configs.files import atomic_file
 from configs.options import at_least
 from configs.words import count_of
-from data.atlas import Atlas, Origin, Rows
+from data.atlas import LIST, Atlas, Origin, Rows
 from data.atlas_add import KNOWN, add
 from data.atlas_filter import allowed_by
 from data.atlas_map import METHODS, flattened
@@ -61,6 +61,8 @@ def build(options: argparse.Namespace) -> int:
     else:
         model = load_model(model_options(options))
         origin = Origin(name or "h_graph", fingerprint(model), options.rule or "")
+        if (options.atlas / LIST).exists():
+            Atlas(options.atlas).check(origin)  # before the work
         inputs = open_inputs(given, backbone_of(model).config.fragmentation_method)
         found = list(embedded(model, inputs, origin, options.max_blocks))
         if not found:

@@ -75,7 +75,7 @@ def test_known_ids_are_refused_replaced_or_skipped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("origin", "width", "said"),
     [
-        (Origin("h_graph", "another"), 6, "holds vectors of fingerprint model, these are of another"),
+        (Origin("h_graph", "another"), 6, r"made by another model \(checksum model, this one has another\)"),
         (Origin("h_interface", "model"), 6, "holds vectors of representation h_graph, these are of h_interface"),
         (ORIGIN, 5, "holds vectors of 6 numbers, these have 5"),
     ],

@@ -22,6 +22,8 @@ ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("INTERFACE_DATA", ROOT.parent / "shared" / "data"))
 SHIPPED = str(ROOT / "checkpoints" / "pretrain_small")
 MODEL = ["--checkpoint", SHIPPED, "--device", "cpu"]
+KEPT = ROOT / "tests" / "fixtures" / "parity" / "PredictionModel"
+PUBLISHED = ["--config", str(KEPT / "config.json"), "--weights", str(KEPT / "weights.safetensors"), "--device", "cpu"]
 NAMES = ("11as", "102d", "109d")
 
 
@@ -62,6 +64,41 @@ def test_real_structures_are_found_again(tmp_path: Path, capsys: pytest.CaptureF
     assert main(["build", str(csv), "--atlas", str(tmp_path / "c")]) == 2
     assert "does not tell which model made it" in capsys.readouterr().err
     assert main(["build", str(csv), "--atlas", atlas, *MODEL, "--known", "skip"]) == 0
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"INTERFACE_DATA: no folder {DATA}")
+def test_a_published_model_makes_an_atlas_that_no_other_is_mixed_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.set_num_threads(1)
+    atlas, table = str(tmp_path / "atlas"), str(tmp_path / "x.parquet")
+    first, *others = (str(DATA / "pretrain" / "structures" / f"{name}.pdb.gz") for name in NAMES)
+    rest = [*others, *(str(DATA / "ppi_affinity/pdb" / f"{name}.pdb.gz") for name in ("1wqj", "3eqs", "4j2l"))]
+    for file in (first, *rest):
+        assert main(["build", file, *PUBLISHED, "--atlas", atlas]) == 0
+    made = Atlas(atlas)
+    assert (made.width, len(made) >= 8) == (8, True)
+    where = ["--atlas", atlas, "--where", "modality=PP", "--out", str(tmp_path / "p")]
+    assert main(["network", *where, "--top", "2", "--no_page"]) == 0
+    assert {kind for _, kind in nx.read_graphml(tmp_path / "p.graphml").nodes(data="modality")} == {"PP"}
+    assert main(["map", "--atlas", atlas, "--out", str(tmp_path / "m"), "--method", "pca"]) == 0
+    assert main(["purity", "--atlas", atlas, "--columns", "modality", "--top", "2"]) == 0
+    capsys.readouterr()
+    assert embed([first, *PUBLISHED, "--out", table, "--representations", "h_graph", "h_interface"]) == 0
+    refused = {
+        "was made by another model": ["query", first, *MODEL],
+        "by another model (checksum": ["build", first, *MODEL],
+        "of representation h_graph, these are of z_graph": ["build", first, *PUBLISHED, "--representation", "z_graph"],
+        "was not made by the model that --checkpoint": ["build", str(tmp_path / "x_graph.parquet"), *MODEL],
+        "of representation h_graph, these are of h_interface": ["build", str(tmp_path / "x_interface.parquet")],
+        "has 2 of 2 ids already": ["build", str(tmp_path / "x_graph.parquet")],
+    }
+    for said, words in refused.items():
+        more = ["--rule", "mean_std_global"] if "z_graph" in words else []
+        assert main([*words, *more, "--atlas", atlas]) == 2, said
+        assert said in capsys.readouterr().err
+    assert Atlas(atlas).listed == made.listed
 
 
 def test_rows_of_the_atlas_are_asked_for_by_id(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
