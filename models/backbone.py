@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from data.vocab import ATOM_GLOBAL, GLOBAL, MODALITIES, PUBLISHED_MODALITY
+from models.batch_checks import check_range
 from models.config import EncoderConfig
 from models.edges import Edges, neighbour_edges
 from models.embeds import Embeds
 from models.encoder import Encoded, Encoder, MessagePassing
-from models.graph import Graph, integers, on_same_device, read_graph, runs, starts
+from models.graph import Graph, integers, on_host, on_same_device, read_graph, runs, starts
 from models.hub_model import HubModel
 from models.layers.attention import AttentionPooling, BlockAttention, padded_keys, similar_sizes
 
@@ -116,7 +117,11 @@ class Backbone(Embeds, HubModel, nn.Module):
     def read(self, batch: Any) -> Graph:
         """The batch with the indices that this model needs."""
         dtype = self.edge_embedding_bottom.weight.dtype
-        return read_graph(batch, dtype, unknown_is_special=self.config.unknown_blocks == "global")
+        graph = read_graph(batch, dtype, unknown_is_special=self.config.unknown_blocks == "global")
+        if on_host(graph.B):
+            check_range("A", graph.A, N_ATOM_TYPES, "atom types of data/vocabularies")
+            check_range("B", graph.B, self.config.block_types, "block types of the model's vocabulary")
+        return graph
 
     def from_atoms(
         self,

@@ -11,6 +11,7 @@ from torch import Tensor
 from configs.errors import DataError
 from data.batch_sizes import batch_sizes
 from data.vocab import GLOBAL, UNKNOWN
+from models.batch_checks import check_shapes, check_structure
 
 REQUIRED = ("X", "A", "B", "block_lengths", "segment_ids", "lengths")
 
@@ -100,7 +101,7 @@ def read_graph(batch: Any, dtype: torch.dtype, unknown_is_special: bool) -> Grap
         unknown_is_special: blocks of unknown type count as global nodes, as in the published program.
 
     Raises:
-        DataError: an entry is missing, or the sizes contradict each other.
+        DataError: an entry is missing, or the sizes contradict each other; what the checks of models.batch_checks tell.
     """
     missing = [name for name in REQUIRED if field(batch, name) is None]
     if missing:
@@ -108,14 +109,9 @@ def read_graph(batch: Any, dtype: torch.dtype, unknown_is_special: bool) -> Grap
     A, B, block_lengths, segment_ids, lengths = (torch.as_tensor(field(batch, name)).long() for name in REQUIRED[1:])
     X = torch.as_tensor(field(batch, "X")).to(dtype)
     n_atoms, n_blocks, n_graphs = len(A), len(B), len(lengths)
-    if len(X) != n_atoms or len(block_lengths) != n_blocks or len(segment_ids) != n_blocks:
-        raise DataError(
-            f"X has {len(X)} and A {n_atoms} atoms; B has {n_blocks}, block_lengths {len(block_lengths)} and "
-            f"segment_ids {len(segment_ids)} blocks",
-            "batch",
-        )
+    check_shapes(X, A, B, block_lengths, segment_ids, lengths)
     if on_host(B):  # elsewhere this would ask the device; batches come from `data.collate`
-        _check_sums(lengths, n_blocks, block_lengths, n_atoms)
+        check_structure(A, block_lengths, segment_ids, lengths)
     graph_of_block = torch.arange(n_graphs, device=B.device).repeat_interleave(lengths, output_size=n_blocks)
     block_of_atom = torch.arange(n_blocks, device=B.device).repeat_interleave(block_lengths, output_size=n_atoms)
     special = B == GLOBAL
@@ -160,13 +156,6 @@ def runs(counts: np.ndarray, like: Tensor) -> tuple[Tensor, Tensor]:
 def on_host(tensor: Tensor) -> bool:
     """Whether looking at the numbers of a tensor costs nothing."""
     return tensor.device.type == "cpu"
-
-
-def _check_sums(lengths: Tensor, n_blocks: int, block_lengths: Tensor, n_atoms: int) -> None:
-    if int(lengths.sum()) != n_blocks:
-        raise DataError(f"lengths sum to {int(lengths.sum())}, but there are {n_blocks} blocks", "batch")
-    if int(block_lengths.sum()) != n_atoms:
-        raise DataError(f"block_lengths sum to {int(block_lengths.sum())}, but there are {n_atoms} atoms", "batch")
 
 
 def _sizes(batch: Any, structure: tuple[Tensor, ...], unknown_is_special: bool) -> list[int]:

@@ -19,8 +19,9 @@ from data.vocab import N_PUBLISHED_MODALITIES
 from models.adapters import AdapterConfig, adapter_values, add_adapters
 from models.backbone import rows_of_modalities
 from models.card import CARD, model_card
-from models.config import Nonlinearity, config_from_dict, estimated_parameters
+from models.config import EncoderConfig, Nonlinearity, config_from_dict, estimated_parameters
 from models.hub import local_folder
+from models.parts import role
 from models.weight_files import read_weights
 from models.weights_file import weights_bytes
 
@@ -28,10 +29,13 @@ logger = logging.getLogger(__name__)
 
 WEIGHTS, CONFIG, MANIFEST = "model.safetensors", "config.json", "manifest.json"
 FORMAT = 1
-HEADS = ("target_ffn.", "classifier_ffn.", "energy_ffn.", "masked_ffn.")
 MODALITIES_TABLE = "modality_embedding.weight"
 LIBRARY_CONSTANT = re.compile(r"(\.tp|final_tp_tor)\.(weight|output_mask|_compiled\w*\..*|_w3j.*)$")
 """Entries of published weights that belong to the tensor-product library and hold no parameters."""
+DISTANCE_CENTRES = "edge_embedder.0.offset"
+"""End of the names of constants that a model makes itself; a file may lack them."""
+UNTOLD_BY_WEIGHTS = ("k_neighbors", "global_message_passing", "bottom_global_message_passing", "fragmentation_method")
+"""Keys of the encoder whose absence no shape would show."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,7 @@ def from_pretrained(source: str | Path, **options: Any) -> Any:
     manifest = read_manifest(folder)
     model = model_from_config(read_json(folder / CONFIG, error=CheckpointError), folder / CONFIG)
     state = read_weights(folder / WEIGHTS)
-    report = load_weights_into(model, state, folder / WEIGHTS)
+    report = load_weights_into(model, state, folder / WEIGHTS, whole=True)
     if report.new or report.left_over:
         raise CheckpointError(f"does not fit {CONFIG}: {report}", folder / WEIGHTS)
     model.facts, model.source = manifest.get("extra", {}), str(source)
@@ -158,9 +162,11 @@ def load_published(
         CheckpointError: unreadable files, an unknown model type, or weights that do not fit.
     """
     values = read_json(config_path, error=CheckpointError)
+    if values.get("model_type") == "ProteinInterfaceModel" and not isinstance(values.get("prot_model"), Mapping):
+        raise CheckpointError("lacks prot_model, the configuration of the encoders", config_path)
     state = read_weights(weights_path)
     model = model_from_config(published_values(values, state, padding, nonlinearity), config_path)
-    report = load_weights_into(model, state, weights_path)
+    report = load_weights_into(model, state, weights_path, whole=True)
     if report.new or report.left_over:
         raise CheckpointError(f"do not fit {Path(config_path).name}: {report}", weights_path)
     model.source = str(weights_path)
@@ -174,6 +180,10 @@ def published_values(
     if isinstance(values.get("prot_model"), Mapping):
         own = {name.removeprefix("prot_model."): value for name, value in state.items()}
         return dict(values) | {"prot_model": published_values(values["prot_model"], own, padding, nonlinearity)}
+    for name in UNTOLD_BY_WEIGHTS:
+        if name not in values:
+            default = getattr(EncoderConfig(), name)
+            logger.warning("the published configuration does not say %s: %s", name, json.dumps(default))
     table = state.get("block_embedding.block_embedding.weight")
     unsaid: dict[str, Any] = {
         "padding": padding,
@@ -211,17 +221,23 @@ def model_from_config(values: Mapping[str, Any], source: str | Path) -> Any:
             add_adapters(model, config_from_dict(AdapterConfig, values["adapters"], str(source)))
         return model
     except LigareError as error:
-        raise CheckpointError(error.what, *error.where, hint=error.hint) from error
+        where = error.where if str(source) in error.where else (str(source), *error.where)
+        raise CheckpointError(error.what, *where, hint=error.hint) from error
     except (RuntimeError, ValueError, TypeError, ArithmeticError, MemoryError) as error:
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"describes a model that can't be made: {said}", source) from error
 
 
-def load_weights_into(model: nn.Module, state: Mapping[str, Tensor], source: str | Path = "weights") -> LoadReport:
+def load_weights_into(
+    model: nn.Module, state: Mapping[str, Tensor], source: str | Path = "weights", whole: bool = False
+) -> LoadReport:
     """Load the tensors that model and state have in common, and tell what became of the others.
 
-    A head of the same name but another size (another number of classes, say) keeps its initial values and is reported
-    on both sides; everything else must have the model's shape.
+    What lies outside the encoder (`models.parts.role`) and has the same name but another size (another number of
+    classes, say) keeps its initial values and is reported on both sides; everything else must have the model's shape.
+
+    Args:
+        whole: the file is one of this very model, so that everything must have the model's shape.
 
     Raises:
         CheckpointError: a tensor of the same name has another shape.
@@ -234,7 +250,7 @@ def load_weights_into(model: nn.Module, state: Mapping[str, Tensor], source: str
             continue
         if mine[name].shape == state[name].shape:
             common.append(name)
-        elif not name.startswith(HEADS):
+        elif whole or role(name) != "head":
             raise CheckpointError(
                 f"{name} has shape {tuple(state[name].shape)}, the model wants {tuple(mine[name].shape)}",
                 source,
@@ -246,7 +262,7 @@ def load_weights_into(model: nn.Module, state: Mapping[str, Tensor], source: str
     constants = tuple(name for name in others if LIBRARY_CONSTANT.search(name))
     return LoadReport(
         tuple(common),
-        tuple(name for name in mine if name not in loaded),
+        tuple(name for name in mine if name not in loaded and not name.endswith(DISTANCE_CENTRES)),
         tuple(name for name in others if name not in constants),
         constants,
     )

@@ -5,13 +5,23 @@ from typing import Any
 
 import torch
 
+from configs.errors import DataError
 from models.backbone import Backbone, Representation, full_precision
 from models.config import EncoderConfig, config_to_dict
 from models.outputs import PredictionOutput
 
 
-def from_keywords(entries: Mapping[str, Any]) -> dict[str, Any]:
-    """The batch of the published keyword form, where coordinates are called Z (or cmplx_Z, prot_Z)."""
+def as_batch(batch: Any, entries: Mapping[str, Any]) -> Any:
+    """The batch, or that of the published keyword form, where coordinates are called Z (or cmplx_Z, prot_Z).
+
+    Raises:
+        DataError: both are given.
+    """
+    if batch is not None:
+        if entries:
+            hint = "give one mapping, or keywords alone"
+            raise DataError(f"stands beside the keywords {', '.join(entries)}", "batch", hint=hint)
+        return batch
     return {name[:-1] + "X" if name in ("Z", "cmplx_Z", "prot_Z") else name: entries[name] for name in entries}
 
 
@@ -38,9 +48,11 @@ class PredictionModel(Backbone):
         Args:
             batch: mapping or torch-geometric batch. The published keyword form works too: `model(Z=, B=, A=, ...)`,
                 with Z for the coordinates.
+
+        Raises:
+            DataError: the batch lacks something, or its arrays contradict each other.
         """
-        if batch is None:
-            batch = from_keywords(entries)
+        batch = as_batch(batch, entries)
         found = self.encode(batch)
         with full_precision(found.unit_repr):
             return self.predict(batch, found)

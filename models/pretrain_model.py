@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from configs.errors import DataError
 from models.backbone import Representation
+from models.batch_checks import check_bonds
 from models.block_embeddings import BlockEmbeddingMixer
 from models.config import DenoiseBlockEmbeddingConfig, DenoiseConfig
 from models.graph import field as entry
-from models.graph import integers
+from models.graph import integers, on_host
 from models.heads import NoiseHeads
 from models.layers.mlp import masked_ffn, scale_ffn
 from models.losses import atom_loss, masked_base, masked_loss, squared_error, torsion_loss
@@ -128,6 +129,8 @@ class DenoisePretrainModel(PredictionModel):
             bonds, owner, target = graph.A.new_zeros(2, 0), graph.A.new_zeros(0), like.new_zeros(0)
         else:
             bonds, target = needed(batch, "tor_edges").long(), needed(batch, "tor_score").to(like)
+            if on_host(owner):
+                check_bonds(bonds, target, owner, len(graph.A), graph.n_graphs)
         prediction, slots = self.heads.torsion_noise(found.atoms, graph, bonds)
         done.add(
             *("torsion", self.config.torsion_weight),
@@ -135,6 +138,7 @@ class DenoisePretrainModel(PredictionModel):
             torsion_loss(torch.zeros_like(target), target, owner, graph.n_graphs),
             pred_torsion=prediction,
             torsion_slots=slots,
+            torsion_target=target,
         )
 
     def add_atom_noise(self, done: Terms, batch: Any, found: Representation) -> None:
@@ -167,12 +171,19 @@ class DenoisePretrainModelWithBlockEmbedding(BlockEmbeddingMixer, DenoisePretrai
 
 
 def masked_rows(batch: Any, found: Representation) -> tuple[Tensor, Tensor]:
-    """[masked] rows of the masked blocks and their labels; none where the batch has none."""
+    """[masked] rows of the masked blocks and their labels; none where the batch has none.
+
+    Raises:
+        DataError: not as many labels as masked blocks.
+    """
     masked, labels = entry(batch, "masked_blocks"), integers(batch, "masked_labels")
     if masked is None or labels is None:
         return found.graph.B.new_zeros(0), found.graph.B.new_zeros(0)
+    masked = torch.as_tensor(masked)
+    if on_host(masked) and int(masked.sum()) != len(labels):
+        raise DataError(f"masked_blocks marks {int(masked.sum())} blocks, masked_labels has {len(labels)}", "batch")
     # argsort in place of nonzero(): the number of masked blocks is known from the labels
-    return torch.as_tensor(masked).logical_not().to(torch.uint8).argsort(stable=True)[: len(labels)], labels
+    return masked.logical_not().to(torch.uint8).argsort(stable=True)[: len(labels)], labels
 
 
 def needed(batch: Any, name: str) -> Tensor:

@@ -15,7 +15,7 @@ from models.hub_model import HubModel
 from models.layers.mlp import relu_linear
 from models.losses import contrastive_loss
 from models.outputs import InterfaceOutput
-from models.prediction_model import PredictionModel, from_keywords
+from models.prediction_model import PredictionModel, as_batch
 
 COMPLEX, PROTEIN = "cmplx_", "prot_"
 
@@ -56,7 +56,7 @@ class ProteinInterfaceModel(Embeds, HubModel, nn.Module):
 
     def forward(self, batch: Any = None, **entries: Any) -> InterfaceOutput:
         """Embeddings and, where the batch holds complexes, the contrastive loss."""
-        batch = from_keywords(entries) if batch is None else batch
+        batch = as_batch(batch, entries)
         found = self.encode(batch)
         with full_precision(found.unit_repr):
             raw = self.prot_ffn(found.graph_repr)

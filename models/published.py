@@ -98,10 +98,13 @@ def published_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[st
     out = {key: config[key] for key in keys} | {"model_type": name}
     if method == "none":
         out["fragmentation_method"] = None
+    notes = []
     if out.get("nonlinearity", "relu") != "relu":
-        out["nonlinearity"] = None  # the published program stores all others so, and can't read them back itself
+        notes = [f"nonlinearity was {out['nonlinearity']!r}; the published program stores null and can't read it back"]
+        out["nonlinearity"] = None
     lost = [(key, config[key], value) for key, value in UNTOLD_BEHAVIOUR.items() if config.get(key, value) != value]
-    return out, [f"{key} was {ours!r}; the published program behaves as {theirs!r}" for key, ours, theirs in lost]
+    notes += [f"{key} was {ours!r}; the published program behaves as {theirs!r}" for key, ours, theirs in lost]
+    return out, notes
 
 
 def published_state(model: nn.Module) -> tuple[dict[str, Tensor], list[str]]:

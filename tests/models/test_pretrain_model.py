@@ -166,6 +166,6 @@ def test_terms_have_their_published_names_too() -> None:
     torch.manual_seed(0)
     output = DenoisePretrainModel(small_config()).infer(some_complexes(1)[0])
     assert output.tor_loss is output.torsion_loss
-    assert output.tor_base is output.torsion_base
+    assert output.masked_loss is output.terms["masked_loss"]
     with pytest.raises(AttributeError, match="no 'other_loss'"):
         _ = output.other_loss

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import tempfile
 import warnings
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -76,10 +77,11 @@ def _loaded(compiler: list[str], source: Path) -> ctypes.CDLL:
     what = "\0".join([source.read_text("utf-8"), *FLAGS, *compiler, _run([*compiler, "--version"]), processor()])
     name = f"{source.stem}-{hashlib.sha256(what.encode()).hexdigest()[:16]}.so"
     folder = _cache_folder()
-    if folder is None:
-        with tempfile.TemporaryDirectory(prefix="ligare-") as scratch:
-            return _built(compiler, source, Path(scratch) / name)
-    return _built(compiler, source, folder / name)
+    if folder is not None:
+        with suppress(OSError, subprocess.SubprocessError):  # a full disk, or one whose files may not be run
+            return _built(compiler, source, folder / name)
+    with tempfile.TemporaryDirectory(prefix="ligare-") as scratch:
+        return _built(compiler, source, Path(scratch) / name)
 
 
 def _built(compiler: list[str], source: Path, path: Path) -> ctypes.CDLL:
