@@ -23,6 +23,9 @@ DESCRIPTION = """Train a model on molecular interfaces.
 """
 
 
+OURS = Path(__file__).resolve().parent
+
+
 class _PlainLoader(yaml.SafeLoader):
     """Plain values only. References to earlier values are refused: a few lines of them can stand for terabytes."""
 
@@ -33,12 +36,14 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Flat options of a YAML (or JSON) file.
+    """Flat options of a YAML (or JSON) file; `configs/NAME.yaml` means ours where no such file lies here.
 
     Raises:
         ConfigError: the file is missing, isn't YAML, or isn't a mapping of option names.
     """
     path = Path(path)
+    if not path.exists() and str(path.parent) == OURS.name and (OURS / path.name).is_file():
+        path = OURS / path.name  # an installed package has no clone around it
     try:
         text = read_text(path, ConfigError, "max_json_size")
     except ConfigError as refused:

@@ -202,7 +202,10 @@ def _columns(header: list[str], path: Path) -> dict[str, int]:
         if spelling is not None:
             found[name] = header.index(spelling)
         elif name in REQUIRED and not (name.startswith("chain") and "ligand_path" in header):
-            hint = f"its columns: {shortened(header)}"
+            other = next((mark for mark in (";", "\t", "|") if len(header) == 1 and mark in header[0]), None)
+            hint = (
+                f"its columns: {shortened(header)}" if other is None else f"separate values by commas, not by {other!r}"
+            )
             raise DataError(f"lacks the column {name!r}", path, hint=hint)
     if "id" in header:  # beside it, pdb_id names the entry, which several rows may share
         found["pdb_id"] = header.index("id")

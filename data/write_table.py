@@ -1,6 +1,8 @@
 """Tables that are written part by part: Parquet, or CSV with a column a number; whole or not at all."""
 
+import errno
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,9 +35,11 @@ def open_table(
         record: JSON values to keep in a Parquet file, under `RECORD`; a CSV file has no place for them.
 
     Raises:
-        ConfigError: another ending.
+        ConfigError: another ending. IsADirectoryError: a folder has this name; told before anything is computed.
     """
     form = format_of(path, default)
+    if Path(path).is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     with atomic_file(path) as temporary:
         writer = TableWriter(temporary, form, record)
         try:

@@ -1,17 +1,21 @@
 """The console command: listed by use, quick to start, helpful about names, completed by shells; and the doctor."""
 
+import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import models.self_check
-from scripts import completion, doctor, examinations
+from data.entries import Fetched, write_manifest
+from scripts import completion, doctor, examinations, inspect_data
 from scripts.main import COMMANDS, GROUPS, main, usage
 from scripts.shell_flags import Flag, flags_of
 
@@ -43,6 +47,56 @@ def test_help_and_version_load_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stderr.splitlines()[-1] == ""
+
+
+def run(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False, **options)
+
+
+def test_messages_and_usage_have_the_name_that_was_called(capsys: pytest.CaptureFixture[str]) -> None:
+    before = sys.argv[0]
+    assert main(["inspect", "nowhere"]) == 2
+    assert capsys.readouterr().err.startswith("ligare inspect: nowhere: no such folder")
+    with pytest.raises(SystemExit, match="2"):
+        main(["inspect"])
+    told = capsys.readouterr().err
+    assert told.startswith("usage: ligare inspect ") and "\nligare inspect: error: " in told
+    with pytest.raises(SystemExit, match="0"):
+        main(["train", "--help"])
+    assert "usage: ligare train " in capsys.readouterr().out
+    assert sys.argv[0] == before  # what is called next has its own name
+    assert inspect_data.main(["nowhere"]) == 2
+    assert capsys.readouterr().err.startswith("inspect_data: nowhere")
+
+
+def test_a_script_has_its_own_name() -> None:
+    done = run("scripts/fetch_structures.py", "--verify", "--out", "nowhere")
+    assert done.returncode == 2 and done.stderr.startswith("fetch_structures: nowhere: ")
+    assert run("scripts/fetch_structures.py", "--nonsense").stderr.startswith("usage: fetch_structures.py ")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["fetch", "--verify", "--out", "{folder}"]])
+def test_output_that_nobody_reads_ends_a_command_without_a_word(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "1abc.cif.gz").write_bytes(b"x")
+    checksum, date = hashlib.sha256(b"x").hexdigest(), "2000-01-01T00:00:00Z"
+    write_manifest(tmp_path, {"1abc": Fetched("1abc", "1abc.cif.gz", 1, checksum, "", date)})
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "scripts.main", *(word.format(folder=tmp_path) for word in words)]
+    done = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_ctrl_c_while_a_command_is_loaded_is_a_line_and_status_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("scripts.main.import_module", interrupted)
+    assert main(["embed", "x.pdb"]) == 130
+    assert capsys.readouterr().err == "ligare: interrupted\n"
 
 
 @pytest.fixture(scope="module")

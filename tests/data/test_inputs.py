@@ -1,6 +1,10 @@
 """Structures, folders, indexes and shards are read alike, lazily, and what fails is told and stops nothing else."""
 
 import os
+import re
+import signal
+import subprocess
+import sys
 from argparse import ArgumentParser
 from dataclasses import asdict
 from pathlib import Path
@@ -88,6 +92,14 @@ def test_rows_of_one_entry_keep_the_ids_of_a_table_that_has_both(structure: Path
     assert [(entry.name, entry.row["pdb_id"]) for entry in entries] == [("x_1", "1abc"), ("x_2", "1abc")]
 
 
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_values_apart_by_other_than_commas_are_told(tmp_path: Path, mark: str) -> None:
+    path = tmp_path / "index.csv"
+    path.write_text(mark.join(("pdb_id", "pdb_path", "chain1", "chain2")) + "\n" + mark.join(("x", "x.pdb", "A", "B")))
+    with pytest.raises(DataError, match=re.escape(f"separate values by commas, not by {mark!r}")):
+        opened(path)
+
+
 def test_rows_that_fail_are_told_with_line_and_reason(index: Path) -> None:
     inputs = opened(index)
     list(inputs)
@@ -116,6 +128,39 @@ def test_several_processes_give_the_same_in_the_same_order(index: Path) -> None:
     one, two = (opened(index, n_jobs=n) for n in (1, 2))
     assert [plain(entry) for entry in one] == [plain(entry) for entry in two]
     assert one.failures == two.failures
+
+
+INTERRUPTED = """
+import sys
+from configs.command import command
+from data.inputs import InputOptions, open_inputs
+
+@command("read")
+def main(argv=None):
+    for number, _ in enumerate(open_inputs(InputOptions(sys.argv[1], chain1="A", chain2="B", n_jobs=2))):
+        if not number:
+            print("begun", flush=True)
+    return 0
+
+sys.exit(main())
+"""
+
+
+def test_ctrl_c_ends_the_processes_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "many").mkdir()
+    for number in range(500):
+        write(tmp_path / "many" / f"{number}.pdb", dimer())
+    started = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, str(tmp_path / "many")],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert started.stdout is not None and started.stdout.readline() == "begun\n"
+    started.send_signal(signal.SIGINT)
+    _, said = started.communicate(timeout=120)
+    assert (started.returncode, said) == (130, "read: interrupted\n")
 
 
 def test_joblib_works_after_its_processes_have_read(index: Path) -> None:

@@ -65,6 +65,13 @@ def test_the_ending_decides_the_format(tmp_path: Path) -> None:
     assert (tmp_path / "plain").read_text() == '"id"\n"a"\n'
 
 
+def test_a_folder_in_the_place_of_the_table_is_told_before_anything_is_made(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").mkdir()
+    with pytest.raises(IsADirectoryError), open_table(tmp_path / "x.csv"):
+        pytest.fail("the body ran")
+    assert list(tmp_path.iterdir()) == [tmp_path / "x.csv"]
+
+
 def test_failures_stand_beside_the_output_and_go_when_there_are_none(tmp_path: Path) -> None:
     out = tmp_path / "vectors.parquet"
     told = tell_failures(out, [Failure("x.pdb", "3", "x", "", "is empty")])

@@ -105,6 +105,28 @@ def test_the_checkpoint_that_comes_with_the_package_loads(shards: Path, tmp_path
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
 
 
+def test_without_a_checkpoint_the_shipped_one_is_taken_and_told(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([str(shards), "--out", "default.csv", "--device", "cpu"]) == 0
+    said = capsys.readouterr()
+    assert "no --checkpoint is named: pretrain_small is taken" in said.err
+    assert said.out == "3 graph embeddings of 3 interfaces in default.csv\n"
+    assert main([str(shards), "--out", "named.csv", "--checkpoint", str(SHIPPED), "--device", "cpu"]) == 0
+    assert (tmp_path / "default.csv").read_text() == (tmp_path / "named.csv").read_text()
+    assert not capsys.readouterr().err
+
+
+def test_a_regressor_has_no_vectors_and_the_hint_names_what_has(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(shards), "--checkpoint", "affinity_ppi", "--out", str(tmp_path / "x.csv")]) == 2
+    told = capsys.readouterr().err
+    assert "affinity_ppi: is a KernelModel, which has no vectors of its own (`ligare predict` tells" in told
+    assert "take the checkpoint that it was fitted on (pretrain_small, for those that are shipped)" in told
+
+
 def test_a_folder_without_a_checkpoint_is_named_with_the_way_out(
     shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
