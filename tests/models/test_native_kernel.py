@@ -186,3 +186,25 @@ def test_a_folder_that_others_can_write_to_is_not_trusted(fresh: Path) -> None:
     os.chmod(shared, 0o777)
     assert native.library() is not None
     assert not list(shared.iterdir())
+
+
+@pytest.mark.usefixtures("compiled")
+def test_a_cache_that_nothing_can_be_put_into_costs_the_cache_alone(monkeypatch, fresh: Path) -> None:
+    """As on a full disk, or one whose files may not be run."""
+    assert native.library() is not None
+    (made,) = (fresh / "ligare").glob("*.so")
+    made.unlink()
+    made.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(fresh))
+    native.library.cache_clear()
+    assert native.library() is not None
+    assert {path.name for path in fresh.iterdir()} == {"ligare"}
+
+
+@pytest.mark.usefixtures("compiled")
+def test_what_was_compiled_for_another_processor_is_not_loaded(monkeypatch, fresh: Path) -> None:
+    assert native.library() is not None
+    monkeypatch.setattr(native, "processor", lambda: "flags : fpu vme of another")
+    native.library.cache_clear()
+    assert native.library() is not None
+    assert len(list((fresh / "ligare").glob("*.so"))) == 2

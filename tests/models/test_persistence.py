@@ -166,6 +166,47 @@ def test_published_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
         load_published(config, weights)
 
 
+def test_constants_may_be_absent_from_published_weights(tmp_path: Path) -> None:
+    config, weights = published_files(tmp_path)
+    wanted = load_published(config, weights).state_dict()
+    state = torch.load(weights, weights_only=True)
+    torch.save({name: value for name, value in state.items() if not name.endswith((".offset", "output_mask"))}, weights)
+    found = load_published(config, weights).state_dict()
+    assert found.keys() == wanted.keys() and all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+@pytest.mark.parametrize("name", ["k_neighbors", "global_message_passing", "fragmentation_method"])
+def test_a_key_whose_absence_no_shape_would_show_is_told(tmp_path: Path, name: str, caplog) -> None:
+    config, weights = published_files(tmp_path)
+    values = json.loads(config.read_text())
+    load_published(config, weights)
+    assert not caplog.records
+    changed = tmp_path / "changed.json"
+    changed.write_text(json.dumps({key: value for key, value in values.items() if key != name}))
+    load_published(changed, weights)
+    assert [f"does not say {name}: " in record.message for record in caplog.records] == [True]
+
+
+def test_a_head_of_another_size_is_no_head_of_this_model(tmp_path: Path) -> None:
+    config, weights = published_files(tmp_path)
+    state = torch.load(weights, weights_only=True)
+    name = "encoder.encoder.tor_final_layer.3.weight"
+    torch.save(state | {name: torch.zeros(1, 3)}, weights)
+    with pytest.raises(CheckpointError, match=rf"weights\.pt: {name} has shape \(1, 3\), the model wants \(1, 8\)"):
+        load_published(config, weights)
+
+
+def test_a_configuration_that_makes_no_sense_is_told_with_its_file(tmp_path: Path) -> None:
+    config, weights = published_files(tmp_path)
+    changed = tmp_path / "changed.json"
+    changed.write_text(json.dumps(json.loads(config.read_text()) | {"dropout": 1.5}))
+    with pytest.raises(CheckpointError, match=r"changed\.json, --dropout: must be in"):
+        load_published(changed, weights)
+    changed.write_text(json.dumps({"model_type": "ProteinInterfaceModel"}))
+    with pytest.raises(CheckpointError, match=r"changed\.json: lacks prot_model"):
+        load_published(changed, weights)
+
+
 def test_weights_that_hold_more_than_tensors_are_not_opened(tmp_path: Path) -> None:
     config, weights = published_files(tmp_path)
     with open(weights, "wb") as file:

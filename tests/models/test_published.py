@@ -31,7 +31,9 @@ def test_an_activation_is_stored_as_the_published_program_does() -> None:
     names = ("nonlinearity", "num_pred_layers", "pred_dropout", "pred_hidden_size")
     for given, stored in (("relu", "relu"), ("elu", None)):
         values = base | dict(zip(names, (given, 2, 0.0, 8))) | {"model_type": "ClassifierModel"}
-        assert published_config(values)[0]["nonlinearity"] == stored
+        config, notes = published_config(values)
+        assert config["nonlinearity"] == stored
+        assert any("elu" in note and "can't read it back" in note for note in notes) == (stored is None)
 
 
 def test_a_nested_configuration_stays_nested() -> None:

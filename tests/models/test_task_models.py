@@ -186,6 +186,16 @@ def test_a_head_of_another_size_is_new_and_left_over() -> None:
     assert report.new == report.left_over == ("classifier_ffn.7.weight", "classifier_ffn.7.bias")
 
 
+def test_projectors_of_other_block_vectors_are_new_and_left_over() -> None:
+    names = ("pre_projector.2.weight", "post_projector.2.weight")
+    report = load_weights_into(
+        make("AffinityPredictor", block_embedding_size=7),
+        make("AffinityPredictor", block_embedding_size=5).state_dict(),
+    )
+    assert set(report.new) == set(report.left_over) == set(names)
+    assert "pre_mixing_ffn.2.weight" in report.loaded
+
+
 def test_eight_published_kinds_of_complex_fill_our_table() -> None:
     published = make("PredictionModel", modality_embedding=True, num_modalities=8)
     ours = make("PredictionModel", modality_embedding=True)
