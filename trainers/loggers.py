@@ -1,7 +1,7 @@
 """Reports to TensorBoard, Weights & Biases and Ray Tune. A missing package costs the report, not the run."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -95,6 +95,7 @@ class WandbLogger(Callback):
 
     def __init__(self) -> None:
         self.run: Any = None
+        self.faults: tuple[type[Exception], ...] = ()
 
     def on_train_start(self, trainer: "Trainer") -> None:
         if not is_main():
@@ -103,6 +104,7 @@ class WandbLogger(Callback):
         if wandb is None:
             return
         config, remembered = trainer.config, trainer.save_dir / "wandb_id.txt"
+        self.faults = (OSError, RuntimeError, wandb.Error, *_of_mailbox())
         try:
             self.run = wandb.init(
                 project=config.wandb_project,
@@ -114,7 +116,7 @@ class WandbLogger(Callback):
                 resume="allow",
             )
             atomic_write(remembered, self.run.id)
-        except (wandb.Error, OSError) as error:  # also a full disk
+        except self.faults as error:  # also a full disk
             say(f"--use_wandb: {error}; going on without it (WANDB_MODE=offline needs no account)")
             self.run = None
 
@@ -125,12 +127,28 @@ class WandbLogger(Callback):
         self._write(trainer.history[-1])
 
     def on_train_end(self, trainer: "Trainer") -> None:
-        if self.run is not None:
-            self.run.finish()
+        self._tell(lambda run: run.finish())
 
     def _write(self, record: dict[str, Any]) -> None:
-        if self.run is not None:
-            self.run.log(named_scalars(record), step=record["step"])
+        self._tell(lambda run: run.log(named_scalars(record), step=record["step"]))
+
+    def _tell(self, what: Callable[[Any], None]) -> None:
+        """Let wandb's own process have something; where that was killed, training goes on without it."""
+        if self.run is None:
+            return
+        try:
+            what(self.run)
+        except self.faults as error:
+            say(f"--use_wandb: {' '.join(str(error).split()) or type(error).__name__}; going on without it")
+            self.run = None
+
+
+def _of_mailbox() -> list[type[Exception]]:
+    """What wandb raises, beside its own kind of errors, when its process does not answer."""
+    with suppress(ImportError):  # versions differ in where these are
+        mailbox = import_module("wandb.sdk.mailbox")
+        return [vars(mailbox)[name] for name in ("MailboxClosedError", "HandleAbandonedError") if name in vars(mailbox)]
+    return []
 
 
 class RayTuneReporter(Callback):

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -53,6 +54,25 @@ def test_wandb_offline_really_writes(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (record,) = (trainer.save_dir / "wandb").glob("offline-run-*/run-*.wandb")
     assert b"valid/loss" in record.read_bytes()
     assert (trainer.save_dir / "wandb_id.txt").read_text() in record.name
+
+
+@pytest.mark.parametrize("fails", ["log", "finish"])
+def test_training_goes_on_without_the_process_of_wandb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, fails: str
+) -> None:
+    """As when the system kills it: what is told from then on, or the end of it, is answered by a broken connection."""
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise ConnectionResetError("Connection lost")
+
+    run = SimpleNamespace(id="run0", log=lambda *_, **__: None, finish=lambda: None)
+    setattr(run, fails, broken)
+    wandb = SimpleNamespace(init=lambda **_: run, Error=RuntimeError)
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    trainer = make_trainer(tmp_path, max_epoch=2, use_wandb=True)
+    trainer.train(gpus=[-1])
+    assert len(trainer.history) == 2
+    assert capsys.readouterr().err.count("--use_wandb: Connection lost; going on without it") == 1
 
 
 @pytest.mark.parametrize(
