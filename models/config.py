@@ -1,5 +1,6 @@
 """Configurations of the models: frozen, strict, and the same JSON keys as the published configuration files."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, cast, get_args, get_type_hints
@@ -10,6 +11,8 @@ from configs.schema import BlockEmbeddingOptions, EncoderOptions, nearest, requi
 from data.vocab import MODALITIES, load_vocabulary
 
 Nonlinearity = Literal["relu", "gelu", "elu"]
+LARGEST = 2**48
+"""Above every number that a configuration may hold; sizes have limits of their own (`estimated_parameters`)."""
 RUN_TIME = ("kernels",)
 """Options of the encoder that a saved configuration leaves out: they depend on the machine."""
 
@@ -167,7 +170,18 @@ def config_from_dict(kind: type, values: Mapping[str, Any], source: str = "confi
             raise ConfigError(f"{name} must be a number or true or false, got the text {value!r}", source)
         elif not is_dataclass(wanted[name]):
             options[name] = convert(name, value, wanted[name], source)
+            check_number(name, options[name], source)
     return kind(**options)
+
+
+def check_number(name: str, value: Any, source: str) -> None:
+    """Refuse numbers that no option means, which would come out as NaN or as a crash much later; ConfigError."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{name} must be finite, got {value}", source)
+    if isinstance(value, int) and abs(value) >= LARGEST:
+        raise ConfigError(f"{name} must be below {LARGEST}, got {value}", source)
+    if name.endswith("_weight") and isinstance(value, float) and value < 0:
+        raise ConfigError(f"{name} must not be negative, got {value}", source)
 
 
 def estimated_parameters(config: Any) -> int:
