@@ -16,10 +16,12 @@ from configs.task_options import LabelOptions
 from configs.words import count_of
 from data.dataset import InterfaceDataset
 from data.item import Item
+from data.label_sets import COMPLETE, LabelSets, read_label_sets
 from data.labels import read_labels
 from data.shards import ShardReader
 from data.vocab import MODALITIES, Vocabulary, load_vocabulary
 
+MOST_LABELS = 20
 SIZES = {"n_blocks": "blocks an item", "n_atoms": "atoms an item", "n_torsions": "torsion bonds an item"}
 
 
@@ -93,7 +95,9 @@ def _groups(reader: ShardReader) -> list[str]:
 
 
 def _labels(reader: ShardReader) -> list[str]:
-    """The labels, each target, or how many items there are of each class."""
+    """The labels, each target, or how many items there are of each class or label of sets."""
+    if reader.manifest["extra"].get(COMPLETE):
+        return [_sets(read_label_sets(InterfaceDataset(reader.path)))]
     labels = read_labels(InterfaceDataset(reader.path), LabelOptions())
     unit = f" {labels.unit}" if labels.unit else ""
     if labels.classes:
@@ -110,6 +114,16 @@ def _labels(reader: ShardReader) -> list[str]:
             else f"{title}: none"
         )
     return lines
+
+
+def _sets(sets: LabelSets) -> str:
+    counts = sets.observations
+    known = np.isfinite(sets.values).any(axis=1)
+    without = int((known & ~(sets.values == 1).any(axis=1)).sum())
+    unknown = f", nothing is known of {int((~known).sum())}" if not known.all() else ""
+    head = f"sets of {count_of(len(sets.names), 'label')}: {count_of(without, 'item')} without a label{unknown}"
+    more = f" and {len(counts) - MOST_LABELS} more" if len(counts) > MOST_LABELS else ""
+    return f"{head}; " + ", ".join(f"{name} {count}" for name, count in list(counts.items())[:MOST_LABELS]) + more
 
 
 def _item(reader: ShardReader, number: int) -> list[str]:

@@ -33,6 +33,15 @@ def test_everything_is_told(folder, capsys):
     assert "WARNING" not in text
 
 
+def test_sets_of_labels_are_counted_in_one_line(tmp_path, capsys):
+    sets = [[1, 1, 0], [0, 1, 0], [0, 0, 0], [np.nan] * 3]
+    items = [random_item(seed, targets=np.array(row, "f4")) for seed, row in enumerate(sets)]
+    extra = {"targets": ["ATP", "MG", "ZN"], "label_sets": True}
+    assert main([str(write_part(tmp_path / "set", items, extra=extra))]) == 0
+    told = "sets of 3 labels: 1 item without a label, nothing is known of 1; MG 2, ATP 1, ZN 0"
+    assert told in capsys.readouterr().out.splitlines()
+
+
 def test_an_item_is_described_in_words(folder, capsys):
     assert main([str(folder), "--item", "0"]) == 0
     text = capsys.readouterr().out
