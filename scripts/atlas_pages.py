@@ -13,16 +13,18 @@ from configs.errors import ConfigError
 from configs.files import atomic_file, atomic_write
 from data.atlas import INSTALL
 from data.atlas_filter import number
+from scripts.html_head import PICTURES, SCRIPTS, STYLES, head
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 COLOURS = ("#1f77b4 #ff7f0e #2ca02c #d62728 #9467bd #8c564b #e377c2 #bcbd22 #17becf #393b79 #637939 #843c39").split()
-REST, NO_VALUE, OTHERS = "#c4c4c4", "(none)", "(others)"
+NO_VALUE, OTHERS = "(none)", "(others)"
+GREYS = {OTHERS: "#b8b8b8", NO_VALUE: "#e2e2e2"}
 FEW_VALUES = 12  # numbers that take no more values than that are kinds
 DRAWN_ONE_BY_ONE = 4000  # points; more are drawn on the graphics card
 LONGEST_TEXT = 60  # characters of a value in a hover box
-POLICY = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:"
+PLOTLY = f"{SCRIPTS} 'unsafe-eval'"
 CONFIG = {"displaylogo": False, "responsive": True, "scrollZoom": True}
 
 
@@ -45,7 +47,7 @@ class Colouring:
         named = [value or NO_VALUE for value in values]
         often = [value for value, _ in Counter(named).most_common() if value != NO_VALUE][: len(COLOURS)]
         kinds = np.array([value if value in often or value == NO_VALUE else OTHERS for value in named])
-        for kind, colour in [(OTHERS, REST), (NO_VALUE, REST), *zip(often, COLOURS)]:
+        for kind, colour in [*GREYS.items(), *zip(often, COLOURS)]:
             rows = np.flatnonzero(kinds == kind)
             if len(rows):
                 self.kinds[kind] = (rows, colour)
@@ -96,7 +98,9 @@ def network_page(graph: nx.Graph, colour: str, title: str, out: Path, seed: int 
             x += [found[a][0], found[b][0], None]
             y += [found[a][1], found[b][1], None]
         label = "nearest of each other" if mutual else "nearest of one"
-        figure.add_scatter(x=x, y=y, mode="lines", line={"width": 0.7, "color": shade}, hoverinfo="skip", name=label)
+        figure.add_scatter(
+            x=x, y=y, mode="lines", line={"width": 0.7, "color": shade}, hoverinfo="skip", name=label, **group("edges")
+        )
     facts = [graph.nodes[name] for name in names]
     values = [name if colour == "id" else str(known.get(colour, "")) for name, known in zip(names, facts)]
     texts = [hover_text(name, known, graph.degree(name)) for name, known in zip(names, facts)]
@@ -130,12 +134,17 @@ def page_figure(title: str) -> "Figure":
         template="plotly_white",
         hovermode="closest",
         dragmode="pan",
-        legend_itemsizing="constant",
+        legend={"itemsizing": "constant", "groupclick": "toggleitem"},
         margin={"l": 10, "r": 10, "t": 50, "b": 10},
     )
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False, scaleanchor="x")
     return figure
+
+
+def group(title: str) -> dict[str, Any]:
+    """The part of the legend that something belongs to."""
+    return {"legendgroup": title, "legendgrouptitle": {"text": html.escape(title)}}
 
 
 def add_points(
@@ -144,7 +153,7 @@ def add_points(
     """Points with colours and hover boxes. sizes: [points] in pixels, where they differ."""
     add = figure.add_scatter if sizes is not None or len(places) <= DRAWN_ONE_BY_ONE else figure.add_scattergl
     sizes = np.full(len(places), 6.0) if sizes is None else sizes
-    common = {"mode": "markers", "hovertemplate": "%{text}<extra></extra>"}
+    common = {"mode": "markers", "hovertemplate": "%{text}<extra></extra>", **group(colouring.name)}
     if colouring.numbers is not None:
         shown = [None if np.isnan(one) else float(one) for one in colouring.numbers]
         bar = {"title": html.escape(colouring.name)}
@@ -175,10 +184,6 @@ def add_points(
 def write_page(figure: "Figure", title: str, out: Path) -> None:
     """One file with the data and the program that shows them; its policy lets it fetch nothing."""
     body = figure.to_html(full_html=False, include_plotlyjs=True, config=CONFIG, default_height="98vh")
-    head = (
-        f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        f"<title>{html.escape(title)}</title>"
-    )
-    atomic_write(
-        out, f'<!doctype html>\n<html lang="en"><head>{head}</head><body style="margin:0">{body}</body></html>\n'
-    )
+    top = head(title, PLOTLY, STYLES, f"{PICTURES} blob:")
+    text = f'<html lang="en">\n<head>\n{top}\n</head>\n<body style="margin:0">\n{body}\n</body>\n</html>\n'
+    atomic_write(out, f"<!doctype html>\n{text}")

@@ -6,6 +6,7 @@ server, and the notebook widgets that bundle theirs would add five megabytes to 
 
 import html
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from data.contacts import CONTACT, contacts, distance_to_other_side
 from data.item import Item
 from data.vocab import ELEMENTS
 from data.write_structure import chain_traces, identity
+from scripts.html_head import SCRIPTS, STYLES, head
 
 TEMPLATE = Path(__file__).with_name("complex_page.html")
 BONDED, BONDED_HEAVY = 1.95, 2.3  # Å, also to sulfur and what is heavier
@@ -48,8 +50,9 @@ def complex_page(
         "traces": [] if structure is None else list(chain_traces(structure, item)),
     }
     data = json.dumps(view, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    parts = {"head": head(title, SCRIPTS, STYLES), "title": html.escape(title), "data": data}
     page = TEMPLATE.read_text(encoding="utf-8")
-    return page.replace("{{title}}", html.escape(title)).replace("{{data}}", data)
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], page)
 
 
 def blocks_of(item: Item, score: np.ndarray) -> list[dict[str, Any]]:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from configs.errors import LigareError
 from configs.words import count_of
 from scripts import run_figures
+from scripts.html_head import PICTURES, STYLES, head
 from scripts.plot_training import BESIDE, choose, curves, drawable, panels
 from trainers.predicted import Predicted, read_predicted
 from trainers.run_record import RunRecord, as_text, changed_options, data_sets
@@ -35,7 +37,8 @@ def render(context: Mapping[str, Any]) -> str:
     except PackageNotFoundError:
         made_by = "(not installed)"
     made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    return pages.get_template(TEMPLATE).render(**context, version=made_by, made=made)
+    top = Markup(head(str(context["title"]), STYLES, PICTURES))
+    return pages.get_template(TEMPLATE).render(**context, head=top, version=made_by, made=made)
 
 
 def run_context(record: RunRecord) -> dict[str, Any]:
