@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from trainers.abs_trainer import Trainer
     from trainers.train_config import TrainConfig
 
+MOST_SINGLE = 16
+
 
 class Callback:
     """Base of callbacks: override the events that matter. `trainer.epoch` and `trainer.batch` tell the position."""
@@ -132,13 +134,16 @@ class ConsoleLogger(Callback):
 
 
 def in_words(parts: dict[str, float]) -> str:
-    """Loss parts on one line, each with its "predict nothing" base in brackets."""
+    """Loss parts and scores on one line, each with what has to be beaten, where that is known, in brackets: the base of
+    predicting nothing, or what frequency scores. Scores of single targets or labels are left to the history where there
+    are many."""
     words = []
+    single = [name for name in parts if "/" in name]
     for name, value in parts.items():
-        if name.endswith("_base"):
+        if name.endswith(("_base", "_by_frequency")) or ("/" in name and len(single) > MOST_SINGLE):
             continue
-        base = parts.get(name.removesuffix("_loss") + "_base")
-        words.append(f"{name} {value:.4g}" + (f" [{base:.4g}]" if base is not None and name.endswith("_loss") else ""))
+        base = parts.get(name.removesuffix("_loss") + "_base" if name.endswith("_loss") else f"{name}_by_frequency")
+        words.append(f"{name} {value:.4g}" + (f" [{base:.4g}]" if base is not None else ""))
     return ", ".join(words)
 
 

@@ -122,6 +122,12 @@ def test_losses_are_shown_beside_their_base() -> None:
     assert in_words(parts) == "loss 3, torsion_loss 0.5 [0.75], masked_accuracy 0.25"
 
 
+def test_scores_of_many_labels_are_left_to_the_history() -> None:
+    few = {"macro_ap": 0.4, "ap/ZN": 0.3, "macro_ap_by_frequency": 0.1}
+    assert in_words(few) == "macro_ap 0.4 [0.1], ap/ZN 0.3"
+    assert in_words(few | {f"ap/{number}": 0.5 for number in range(100)}) == "macro_ap 0.4 [0.1]"
+
+
 def test_history_lines(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, max_epoch=2, log_every=3)
     trainer.train(gpus=[-1])
