@@ -96,7 +96,7 @@ def test_slurm_requeues_a_job_that_was_stopped_in_order(
         time.sleep(0.01)
     if signalled:
         script.send_signal(signal.SIGUSR1)
-    assert script.wait(60) == status
+    assert script.wait(300) == status
     assert (tmp_path / "requeued").exists() is requeued
     assert not requeued or (tmp_path / "requeued").read_text() == "7\n"
 

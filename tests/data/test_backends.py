@@ -133,7 +133,7 @@ def soon(work: Callable[[], bool]) -> threading.Thread:
     """Try something in the background until it succeeds."""
 
     def run() -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not work() and time.monotonic() < deadline:
             time.sleep(0.05)
 

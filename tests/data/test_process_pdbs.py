@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from item_factory import random_item
 from structure_texts import LYS, SER, chain_of, dimer, residue, write
+from unruly_files import hook_in, index_of
 
 from configs.errors import DataError
 from data import backends
@@ -130,7 +131,9 @@ def test_each_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_killed_run_is_continued_and_ends_the_same(tmp_path: Path) -> None:
-    path = good_index(tmp_path, FILES_A_PART * 6)
+    path = index_of(tmp_path, [f"slow{i:02d}" for i in range(FILES_A_PART * 3)])
+    (tmp_path / "hook").mkdir()
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": hook_in(tmp_path / "hook")}  # until it is killed
     command = [
         sys.executable,
         "scripts/process_pdbs.py",
@@ -139,9 +142,9 @@ def test_a_killed_run_is_continued_and_ends_the_same(tmp_path: Path) -> None:
         "--out_path",
         str(tmp_path / "out"),
     ]
-    running = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    running = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, env=environment)
     parts = tmp_path / "out" / PARTS
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not list(parts.glob("*/manifest.json")) and running.poll() is None and time.monotonic() < deadline:
         time.sleep(0.001)
     running.send_signal(signal.SIGKILL)

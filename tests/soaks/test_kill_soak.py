@@ -68,11 +68,11 @@ def test_every_moment_names_an_operation() -> None:
 
 def test_processes_are_found_by_their_mark_whoever_their_parent_is() -> None:
     mark = "test-" + os.urandom(8).hex()
-    orphan = f"{sys.executable} -c 'import time; time.sleep(60)' & echo started"
+    orphan = f"{sys.executable} -c 'import time; time.sleep(600)' & echo started"
     subprocess.run(["sh", "-c", orphan], env=os.environ | {MARK: mark}, check=True, stdout=subprocess.DEVNULL)
     assert len(marked(mark)) >= 1
     assert kill_marked(mark) >= 1
-    assert wait_until_gone(mark, 20) is not None
+    assert wait_until_gone(mark, 120) is not None
 
 
 def holder_of(folder: Path) -> BaseProcess:
@@ -84,7 +84,7 @@ def holder_of(folder: Path) -> BaseProcess:
         owner = Owner()
         hold(folder, owner)
         held.set()
-        time.sleep(120)
+        time.sleep(600)
 
     process = context.Process(target=body)
     process.start()

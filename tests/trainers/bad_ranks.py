@@ -200,7 +200,7 @@ def leave(folder: Path, how: str) -> int:
 
     @command("train")
     def main(argv: Any = None) -> int:
-        with process_group(torch.device("cpu"), timeout=0.1):
+        with process_group(torch.device("cpu"), timeout=0.25):
             trainer = trainer_of(folder, TinyModel(dropout=0), callbacks=[Goes(how)])
             start = time.monotonic()
             try:

@@ -17,7 +17,7 @@ def run_ranks(
     target: Callable[..., Any],
     *arguments: Any,
     log: Path,
-    timeout: float = 150.0,
+    timeout: float = 400.0,
     grace: float = 30.0,
     world: int = 2,
 ) -> list[int | None]:

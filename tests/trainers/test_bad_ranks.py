@@ -141,7 +141,7 @@ def test_unequal_numbers_of_batches_are_refused(results: dict[str, Any]) -> None
 
 @pytest.mark.parametrize("how", ["killed", "hangs", "error"])
 def test_a_rank_that_is_gone_is_not_waited_for(tmp_path: Path, how: str) -> None:
-    """Killed, or with an error of its own: at once. Without a sign of life: after --rank_timeout (here 6 seconds)."""
+    """Killed, or with an error of its own: at once. Without a sign of life: after --rank_timeout (here 15 seconds)."""
     codes = run_ranks(bad_ranks.leave, tmp_path, how, log=tmp_path / "log", grace=2 if how == "hangs" else 30)
     assert codes[0] == 1, (tmp_path / "log0").read_text()[-2000:]
     assert codes[1] == {"killed": -9, "hangs": None, "error": 1}[how]

@@ -35,7 +35,7 @@ def start(*words: object) -> subprocess.Popen[str]:
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
     """Exit status and what was said; nothing is left running."""
     try:
-        said = process.communicate(timeout=120)[1]
+        said = process.communicate(timeout=600)[1]
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         raise
