@@ -8,6 +8,20 @@ import torch
 from torch import Tensor
 
 from trainers.distributed import gather_objects
+from trainers.scores import multiclass_metrics as classification_metrics
+from trainers.scores import regression_metrics
+
+__all__ = [
+    "Meter",
+    "Predictions",
+    "Weighted",
+    "classification_metrics",
+    "majority_rate",
+    "merge",
+    "regression_metrics",
+    "top_k_correct",
+    "weigh",
+]
 
 
 class Weighted(NamedTuple):

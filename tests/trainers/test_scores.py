@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import f1_score, label_ranking_average_precision_score, roc_auc_score, top_k_accuracy_score
 
+from trainers import metrics
 from trainers.scores import (
     METRIC_DIRECTION,
     binary_metrics,
@@ -70,6 +71,10 @@ def test_regression_golden():
     assert (scores["mae"], scores["rmse"]) == pytest.approx((1, math.sqrt(5 / 3)))
     assert scores["smape"] == pytest.approx(0.192308, abs=5e-7)
     assert [scores[f"band_{p}pct"] for p in (5, 10, 20)] == pytest.approx([1 / 3, 1 / 3, 2 / 3])
+
+
+def test_metrics_are_found_where_the_other_metrics_are():
+    assert (metrics.regression_metrics, metrics.classification_metrics) == (regression_metrics, multiclass_metrics)
 
 
 def test_macro_f1_vs_sklearn():
