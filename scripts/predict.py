@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise nothing_made(inputs.failures, given.input)
     print(f"{count_of(writer.rows, 'prediction')} ({', '.join(columns)}) in {options.out}")
     if unsure:
-        print(f"{unsure} of them {'is' if unsure == 1 else 'are'} left empty: not as sure as asked for")
+        print(f"{unsure} of them {'is' if unsure == 1 else 'are'} left empty, as asked for")
     if unseen:
         print(notice(predictor, unseen, writer.rows, options.strict), file=sys.stderr)
     if scores := tell_scores(labelled, options.out):

@@ -150,5 +150,5 @@ def test_tasks_have_models_and_models_have_trainers() -> None:
     for task in configs.schema.TASKS:
         sizes = {"atom_hidden_size": 8, "block_hidden_size": 8, "edge_size": 4, "n_layers": 1, "task": task}
         noise = {"torsion_noise": 0.5, "translation_noise": 1.0, "mask_proportion": 0.1}
-        run = from_flat(sizes | noise | {"num_classifier_classes": 3})
+        run = from_flat(sizes | noise | {"num_classifier_classes": 3, "targets": "left,right"})
         assert type(models.create_model(run, vocabulary)) in trainers.TRAINERS
