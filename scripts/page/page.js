@@ -132,7 +132,7 @@ async function analyse() {
   if (result) show(result);
 }
 function show(result) {
-  byId("title").textContent = result.name;
+  byId("title").textContent = `${result.name}: ${result.sides}`;
   byId("facts").textContent = `${result.kind ? result.kind + ", " : ""}${result.blocks} residues or fragments and ${result.atoms} atoms at the interface`;
   table(byId("predictions"), [], result.predictions.map(one => [one.name, one.value]), [1]);
   byId("no-prediction").textContent = result.predictions.length ? about.interval : "No predictor was given (--predictor CHECKPOINT).";
@@ -141,9 +141,9 @@ function show(result) {
   byId("no-neighbours").textContent = result.neighbours.length
     ? `By cosine, among ${about.neighbours}.`
     : "No atlas was given (--atlas), and none is bundled: there is nothing to compare with.";
-  byId("what").textContent = `Score: ${result.what}. The list shows the ${result.top.length} largest; the files hold all.`;
-  table(byId("top"), ["rank", "residue", "side", "score", "distance Å"], result.top.map(block => [
-    block.rank, block.name, block.segment + 1, short(block.score), block.distance ?? "",
+  byId("what").textContent = `Score: ${result.what}. The list shows the ${result.top.length} largest, with the distance to the other side; the files hold all.`;
+  table(byId("top"), ["rank", "residue", "side", "score", "distance (Å)"], result.top.map(block => [
+    block.rank, block.name, block.segment + 1, short(block.score), block.distance?.toFixed(2) ?? "",
   ]), [0, 3, 4]);
   byId("view").src = `results/${token}/view.html?${++views}`;
   byId("downloads").replaceChildren(...result.files.map(name => {
@@ -154,6 +154,7 @@ function show(result) {
   }));
   byId("vector").textContent = `[${result.vector.join(", ")}]`;
   byId("results").hidden = false;
+  if (byId("results").offsetTop > byId("form").offsetTop + 100) byId("results").scrollIntoView({ behavior: "smooth" });
 }
 
 byId("structure").addEventListener("change", () => byId("structure").files[0] && upload(byId("structure").files[0]));

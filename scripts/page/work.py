@@ -4,6 +4,7 @@ It runs in a process of its own (`scripts.page.worker`), with the folder of an u
 messages name files as the user knows them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from data.structure import Structure, read_structure
 from data.vocab import MODALITIES
 from data.write_structure import b_factors, scored_structure, write_structure
 from data.write_table import open_table
+from models.answers import Answer
 from models.embed import embed_items
 from models.explain import TARGETS, Explained, Importance, block_importance
 from models.load_any import ModelOptions, load_model, load_models
@@ -32,6 +34,11 @@ from scripts.page.results import OUT, RESULTS, STRUCTURE, TABLE, VIEW
 
 MOST_LISTED = 500
 INTERVAL = 0.8  # share of the truths between low and high
+COLUMN_WORDS = {
+    "unknown_fraction": "share of blocks that training lacked",
+    "unseen_kind": "kind of complex that training lacked",
+    "confidence": "confidence (0 to 1)",
+}
 ASKED = {
     "complex": "the vector of the complex",
     "segment0": "the vector of side 1",
@@ -118,7 +125,9 @@ class Bench:
         return {
             "model": self.name,
             "predicts": [] if self.predictor is None else [answer.name for answer in self.predictor.answers],
-            "interval": "" if self.interval is None else f"{self.interval:.0%} of the truths lie between low and high.",
+            "interval": ""
+            if self.interval is None
+            else f"{100 * self.interval:g} % of the truths lie between low and high.",
             "neighbours": "" if self.neighbours is None else f"{len(self.neighbours)} interfaces",
             "targets": [{"name": name, "words": ASKED[name]} for name in self.targets],
         }
@@ -196,6 +205,7 @@ def analyse(bench: Bench, order: dict[str, Any]) -> dict[str, Any]:
     modality = entry.item.modality
     return {
         "name": entry.name,
+        "sides": " and ".join(sides_of(order)),
         "kind": MODALITIES[modality] if modality >= 0 else "",
         "blocks": entry.item.n_blocks,
         "atoms": len(entry.item.X),
@@ -206,6 +216,22 @@ def analyse(bench: Bench, order: dict[str, Any]) -> dict[str, Any]:
         "top": blocks[: bench.settings.top],
         "files": [name for name in RESULTS if name != VIEW],
     }
+
+
+def sides_of(order: dict[str, Any]) -> list[str]:
+    """The two sides that were chosen, in words."""
+
+    def chains(names: Any) -> str:
+        several = str(names).split("_")
+        return f"chain{'s' if len(several) > 1 else ''} {', '.join(several)}"
+
+    first = chains(order["chain1"]) if order.get("chain1") else "what is near"
+    if order.get("ligand_path"):
+        return [first, str(order["ligand_path"])]
+    if order.get("lig_code"):
+        place = f" in {chains(order['chain2'])}" if order.get("chain2") else ""
+        return [first, f"{order['lig_code']} {order.get('lig_resi') or ''}".strip() + place]
+    return [first, chains(order["chain2"])] if order.get("chain2") else [first]
 
 
 def read_entry(vocabulary: str | None, order: dict[str, Any]) -> InputItem:
@@ -225,7 +251,17 @@ def predictions(bench: Bench, order: dict[str, Any]) -> list[dict[str, str]]:
         return []
     [found] = bench.predictor([read_entry(bench.predictor.vocabulary, order)])
     said = bench.predictor.columns(found, level=bench.interval)
-    return [{"name": name, "value": shown(values[0])} for name, values in said.items() if str(values[0])]
+    answers = bench.predictor.answers
+    known = {name: values[0] for name, values in said.items() if str(values[0])}
+    return [{"name": in_words(name, answers), "value": shown(value)} for name, value in known.items()]
+
+
+def in_words(column: str, answers: Sequence[Answer]) -> str:
+    """A column of predictions as the page calls it: the ends of an interval with their unit, others explained."""
+    if column in ("low", "high"):
+        (number,) = (answer.name for answer in answers if not answer.outputs)
+        return column + number[len(number.rpartition(" (")[0]) :] if number.endswith(")") else column
+    return COLUMN_WORDS.get(column, column)
 
 
 def shown(value: Any) -> str:

@@ -21,7 +21,9 @@ from page_server import LARGEST, Server, two_chains
 
 from data.synthetic import make_items
 from models import create_model, from_pretrained, save_pretrained
+from models.answers import Answer
 from scripts import app
+from scripts.page import work
 
 pytest.importorskip("uvicorn", reason="the page needs ligare[app]")
 pytest.importorskip("starlette", reason="the page needs ligare[app]")
@@ -61,7 +63,7 @@ def test_a_structure_is_told_and_analysed(server: Server) -> None:
     chosen = {"token": seen["token"], "file": seen["file"], "chain1": "A", "chain2": "B"}
     status, result = server.analyse(**chosen, target="prediction")
     assert status == 200, result
-    assert result["blocks"] == 16 and result["kind"] == "PP"
+    assert result["blocks"] == 16 and result["kind"] == "PP" and result["sides"] == "chain A and chain B"
     assert len(result["neighbours"]) == 3 and len(result["vector"]) == 16
     cosines = [float(one["cosine"]) for one in result["neighbours"]]
     assert cosines == sorted(cosines, reverse=True) and cosines[0] <= 1
@@ -71,7 +73,8 @@ def test_a_structure_is_told_and_analysed(server: Server) -> None:
     assert table.count("\n") == 17 and "GLY" in table
     assert "my_pair" in server.ask(f"results/{seen['token']}/view.html")[1]
     ion = {**chosen, "chain2": "A", "lig_code": "ZN", "lig_resi": "101"}
-    assert server.analyse(**ion)[1]["kind"] == "Pion"
+    told = server.analyse(**ion)[1]
+    assert (told["kind"], told["sides"]) == ("Pion", "chain A and ZN 101 in chain A")
 
 
 def test_wrong_choices_list_what_there_is(server: Server) -> None:
@@ -207,6 +210,12 @@ def test_a_browser_uploads_and_sees_the_result(server: Server, tmp_path: Path) -
         assert Path(download.value.path()).read_text().count("\n") > 10
         picture = page.locator("#view").screenshot(path=tmp_path / "view.png")
         assert len(set(picture)) > 100
+        page.set_viewport_size({"width": 400, "height": 700})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 400
+        page.set_input_files("#structure", files=[{"name": "bad.cif", "mimeType": "", "buffer": b"data_x"}])
+        page.wait_for_selector("#message.wrong", timeout=60_000)
+        box = page.locator("#message").bounding_box()
+        assert box and box["y"] >= 0 and box["y"] + box["height"] <= 700  # seen without scrolling
         browser.close()
     assert not errors
     assert {urllib.parse.urlsplit(url).netloc for url in asked if not url.startswith("data:")} == {
@@ -215,8 +224,23 @@ def test_a_browser_uploads_and_sees_the_result(server: Server, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
+    ("column", "answer", "words"),
+    [
+        ("low", "dG (kcal/mol)", "low (kcal/mol)"),
+        ("high", "label", "high"),
+        ("dG (kcal/mol)", "dG (kcal/mol)", "dG (kcal/mol)"),
+        ("unknown_fraction", "label", "share of blocks that training lacked"),
+        ("low second", "label (x)", "low second"),
+    ],
+)
+def test_predictions_are_told_with_units(column: str, answer: str, words: str) -> None:
+    assert work.in_words(column, [Answer(answer)]) == words
+
+
+@pytest.mark.parametrize(
     ("host", "alone"),
-    [("127.0.0.1", True), ("localhost", True), ("0.0.0.0", False), ("192.168.0.7", False), ("x", False)],
+    [*((one, True) for one in ("127.0.0.1", "localhost", "::1", "127.0.1.1"))]
+    + [(one, False) for one in ("0.0.0.0", "::", "192.168.0.7", "x")],
 )
 def test_only_loopback_is_local(host: str, alone: bool) -> None:
     assert app.local(host) is alone
