@@ -156,7 +156,7 @@ FAULTS = [
     ("train --train_set {none} --mask_proportion 0.1 --save_dir {out}", "none: no such folder"),
     ("train --train_set {shards} --save_dir {out} --seed -1", "--seed: must be a finite number"),
     (
-        "train --train_set {shards} --mask_proportion 1 --save_dir {out} --fragmentation_method PS_1",
+        "train --train_set {shards} --mask_proportion 0.1 --save_dir {out} --fragmentation_method PS_1",
         "PS_1: no such vocabulary",
     ),
     ("evaluate-pretraining {shards} --out {out}", "is not a run folder"),
