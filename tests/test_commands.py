@@ -40,7 +40,8 @@ FLAGS = {
     "predict": f"{USE} --transformed --confidence_threshold --label_threshold --max_spread --interval",
     "embed": f"{USE} --level --representations --rule --guidance",
     "explain": f"{USE} --target --method --output --structures --structure_format --pages --max_blocks",
-    "app": "--checkpoint --predictor --atlas --host --port --max_upload --seconds --memory --workers --waiting",
+    "app": "--checkpoint --config --weights --predictor --atlas --host --port --max_upload --upload_seconds --seconds "
+    "--memory --workers --waiting",
     "check-explanations": "--input --checkpoint --items --out",
     "evaluate-pretraining": "--valid_set --train_set --checkpoint --draws --seed --out",
     "plot": "--out --only",
