@@ -146,3 +146,12 @@ def test_a_model_of_absurd_size_is_refused_before_it_is_made(tmp_path: Path) -> 
     with pytest.raises(CheckpointError, match=r"max_parameters|limit"):
         model_from_config(values, "config.json")
     assert load_weights_into(model_of(), model_of().state_dict()).new == ()
+
+
+@pytest.mark.parametrize("name", ["affinity_ppi", "affinity_pl"])
+def test_what_is_shipped_answers_alike_for_either_order_of_the_sides(name: str) -> None:
+    model = from_pretrained(name)
+    assert float(model.order_slope) > 1  # the larger side is named first in the training data
+    found, other = (model.infer(collate_items(items)) for items in (ITEMS, [turned_round(one) for one in ITEMS]))
+    assert other.pred.numpy() == pytest.approx(found.pred.numpy(), abs=0.01)
+    assert np.all((found.pred.numpy() > -21) & (found.pred.numpy() < -3))
