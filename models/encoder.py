@@ -140,6 +140,19 @@ def widened(x: Tensor, before: FeatureSpace, after: FeatureSpace) -> Tensor:
     return torch.cat(parts, 1)
 
 
+def kept(net: MessagePassing, number: int, change: Tensor, width: int) -> Tensor:
+    """A change of the features before a layer, as it stands after it where the messages stay the same.
+
+    Args:
+        change: [rows, any]. width: of the features after the layer (of the last there may be only scalars).
+    """
+    before, after = net.spaces[number], net.spaces[number + 1]
+    if width == after.width:
+        return widened(change, before, after)
+    scalars = before.groups[0].channels
+    return F.pad(change[:, :scalars], (0, width - scalars))
+
+
 class Encoder(nn.Module):
     """Holds a level under the published name `encoder`."""
 

@@ -4,7 +4,7 @@ A masked block is one atom of its own type at the block's centre. On the atom le
 so an atom's neighbours change only near the block, and a layer passes the change on to direct neighbours only: after
 the layers of a published model about half of the atoms differ, after the first ones few. Only those are computed again
 (`AtomCopies`), for all copies in one sweep; the others are taken from the item itself. The block level is computed
-whole, since its global blocks tell every block about every other; its edges are shared (`BlockCopies`).
+whole, since its global blocks tell every block about every other (`masked_blocks`).
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from torch import Tensor
 from data.vocab import ATOM_MASK
 from models.backbone import Backbone
 from models.edges import INTER, INTRA, Edges, neighbour_edges
-from models.encoder import Encoded
+from models.encoder import Encoded, kept
 from models.graph import Level
 from models.layers.slots import Bucket, Slots
 from models.masked_batch import CollatedItem, MaskedBatch
@@ -107,50 +107,118 @@ class AtomCopies:
             sides.append(Neighbours(atom, key))
         return sides[0], sides[1]
 
-    def of(self, blocks: np.ndarray, masked: MaskedBatch) -> Encoded:
-        """The atom level of the copies, as if they had been computed one by one."""
+    def of(self, blocks: np.ndarray, masked: MaskedBatch, tolerance: float = 0.0) -> Encoded:
+        """The atom level of the copies, as if they had been computed one by one.
+
+        Args:
+            tolerance: an atom that feels less of the mask than this keeps its own change and the message that it gets
+                in the item. It feels its own change and the mean of those of its neighbours, relative to the mean
+                length of a feature. 0: all are computed.
+        """
         chosen = torch.from_numpy(blocks)
         lists = _Lists(self, chosen)
         rows = lists.rows(len(self.net.layers))
-        x = self._changed(lists, rows)
+        x = self._changed(lists, rows, tolerance)
         changed = self.net.finish(x)
         atom = torch.where(torch.from_numpy(masked.is_mask), self.n, torch.from_numpy(masked.atom))
         place = rows.place[torch.from_numpy(masked.copy), atom]
         index = torch.where(place < len(rows.copy), place, len(rows.copy) + atom).to(x.device)
         return Encoded(*(torch.cat(pair)[index] for pair in zip(changed, self.result)))
 
-    def _changed(self, lists: "_Lists", rows: Row) -> Tensor:
+    def _changed(self, lists: "_Lists", rows: Row, tolerance: float) -> Tensor:
         """[rows, width] features after the last layer."""
-        atoms, kinds, filled = lists.neighbours(rows)
-        device, k = self.mask.device, self.k
-        n = rows.upto[-1]
-        degree = 2 * k
+        edges = self._edges(lists, rows)
+        x = self.mask.expand(rows.upto[0], -1)
+        for number, base in enumerate(self.layers[:-1]):
+            before, m = rows.upto[number], rows.upto[number + 1]
+            receivers = torch.cat([x, base[edges.atom[before:m]]])
+            change = receivers - base[edges.atom[:m]] if tolerance else None
+            taken = torch.arange(m, device=base.device)
+            if change is not None:
+                size = torch.where(edges.is_mask[:m], 1.0, change.norm(dim=1) / base.norm(dim=1).mean())
+                taken = (edges.felt(number, size, before) > tolerance).nonzero()[:, 0]
+            slots, filters, attributes = edges.of(taken, before)
+            senders = torch.cat([x, base])
+            x = self.net.step(number, receivers[taken], senders, slots, filters, attributes, self.features)
+            if change is not None:
+                same = kept(self.net, number, change, x.shape[1]) + self.layers[number + 1][edges.atom[:m]]
+                x = same.index_copy(0, taken, x)
+        return x
+
+    def _edges(self, lists: "_Lists", rows: Row) -> "_RowEdges":
+        """The edges of the rows, all 2k of each, and their geometry."""
+        sender, kinds, filled = lists.neighbours(rows)
+        device, degree = self.mask.device, 2 * self.k
         positions = torch.cat([self.positions, lists.centre.to(self.positions)])
         at = torch.where(rows.atom < self.n, rows.atom, self.n + rows.copy)
-        of_sender = torch.where(atoms < self.n, atoms, self.n + rows.copy[:, None])
+        of_sender = torch.where(sender < self.n, sender, self.n + rows.copy[:, None])
         vectors = positions[of_sender.flatten().to(device)] - positions[at.repeat_interleave(degree).to(device)]
         count = filled.sum(1)
         inverse = torch.where(count > 0, 1 / count.clamp(min=1), 0).to(self.positions)
-        kind = kinds.repeat(n).to(device)
-        place = rows.place[rows.copy[:, None], atoms]
-        every = None if bool(filled.all()) else filled.flatten().to(device)
-        numbers = torch.arange(n, device=device)
-        receiver = numbers.repeat_interleave(degree)
-        x = self.mask.expand(rows.upto[0], -1)
-        filters, attributes = self.net.geometry(vectors, kind, self.kinds)
-        for number in range(len(self.net.layers)):
-            m, before = rows.upto[number + 1], rows.upto[number]
-            base = self.layers[number]
-            senders = torch.cat([x, base])
-            sender = torch.where(place[:m] < before, place[:m], before + atoms[:m]).flatten().to(device)
-            receivers = torch.cat([x, base[rows.atom[before:m].to(device)]])
-            e = m * degree
-            slots = Slots(
-                *(m, numbers[:m], receiver[:e], sender, None if every is None else every[:e], inverse[:m]),
-                (Bucket(0, m, degree, 0),),
-            )
-            x = self.net.step(number, receivers, senders, slots, filters[:e], attributes[:e], self.features)
-        return x
+        geometry = self.net.geometry(vectors, kinds.repeat(len(rows.atom)).to(device), self.kinds)
+        return _RowEdges(
+            atom=rows.atom.clamp(max=self.n - 1).to(device),
+            is_mask=(rows.atom == self.n).to(device),
+            others=F.pad(lists.changed, (0, 1))[rows.copy, rows.atom].to(device),
+            sender=sender.to(device),
+            place=rows.place[rows.copy[:, None], sender].to(device),
+            filled=filled.to(device),
+            inverse=inverse,
+            geometry=geometry,
+            all_filled=bool(filled.all()),
+        )
+
+
+class _RowEdges(NamedTuple):
+    """Edges of rows (see `Row`), degree = 2k of each.
+
+    Attributes:
+        atom: [rows] of the item (any for a mask). is_mask: [rows]. others: [rows] whether some neighbours are others.
+        sender: [rows, degree] atoms. place: [rows, degree] their rows. filled: [rows, degree] whether there is one.
+        inverse: [rows] 1 / number of edges. geometry: harmonics and attributes [rows * degree, any].
+    """
+
+    atom: Tensor
+    is_mask: Tensor
+    others: Tensor
+    sender: Tensor
+    place: Tensor
+    filled: Tensor
+    inverse: Tensor
+    geometry: tuple[Tensor, Tensor]
+    all_filled: bool
+
+    def felt(self, number: int, size: Tensor, before: int) -> Tensor:
+        """[rows] what rows feel of the mask: their own change, and the mean of those of their senders.
+
+        A neighbour in place of another counts as one that changed wholly; on the first layer, where nothing else
+        tells of the mask and computing is cheap, as enough by itself.
+
+        Args:
+            size: [rows so far] change of their features, relative to the mean length of a feature.
+            before: rows that had changed before this layer.
+        """
+        m = len(size)
+        sent = F.pad(size[:before], (0, 1))[self.place[:m].clamp(max=before)]
+        enough = torch.where(self.others[:m], self.inverse[:m] if number else torch.inf, 0)
+        enough = enough.masked_fill(self.is_mask[:m], torch.inf)
+        return size + (sent * self.filled[:m]).sum(1) * self.inverse[:m] + enough
+
+    def of(self, taken: Tensor, before: int) -> tuple[Slots, Tensor, Tensor]:
+        """Slots of some rows, whose senders are the rows before this layer and then the item's atoms; geometry."""
+        n, degree = len(taken), self.sender.shape[1]
+        edge = (taken[:, None] * degree + torch.arange(degree, device=taken.device)).flatten()
+        place = self.place[taken]
+        slots = Slots(
+            n_receivers=n,
+            nodes=torch.arange(n, device=taken.device),
+            receiver=torch.arange(n, device=taken.device).repeat_interleave(degree),
+            sender=torch.where(place < before, place, before + self.sender[taken]).flatten(),
+            filled=None if self.all_filled else self.filled[taken].flatten(),
+            inverse_count=self.inverse[taken],
+            buckets=(Bucket(0, n, degree, 0),),
+        )
+        return slots, self.geometry[0][edge], self.geometry[1][edge]
 
 
 class _Lists:
@@ -228,51 +296,3 @@ class _Lists:
             filled.append(real)
         kinds = torch.tensor([INTRA] * k + [INTER] * k)
         return torch.cat(senders, 1), kinds, torch.cat(filled, 1)
-
-
-class BlockCopies:
-    """Edges of the block level and their geometry, which copies share but for those of the global blocks that moved.
-
-    A masked block stays where it was up to rounding, so that all copies have the item's neighbours.
-    """
-
-    def __init__(self, model: Backbone, level: Level) -> None:
-        config, self.level = model.config, level
-        self.net, self.kinds = model.top_encoder.encoder, model.edge_embedding_top.weight
-        self.edges = neighbour_edges(level, config.k_neighbors, config.global_message_passing)
-        slots = self.edges.slots
-        vectors = level.positions[slots.sender] - level.positions[slots.receiver]
-        self.filters, self.attributes = self.net.geometry(vectors, self.edges.kind, self.kinds)
-        self.moves = level.special[slots.sender] | level.special[slots.receiver]
-
-    def of(self, level: Level) -> tuple[Edges, tuple[Tensor, Tensor]]:
-        """Edges of copies of the item, and what `MessagePassing.geometry` gives for them.
-
-        Args:
-            level: of a batch of the copies alone.
-        """
-        n_copies, slots = level.n // self.level.n, self.edges.slots
-        shift = torch.arange(n_copies, device=level.graph.device)[:, None] * self.level.n
-        nodes, edges, shifts, buckets = [], [], [], []
-        n_nodes = n_edges = 0
-        for first, n, degree, begin in slots.buckets:
-            node = torch.arange(first, first + n, device=shift.device).expand(n_copies, -1)
-            slot = torch.arange(begin, begin + n * degree, device=shift.device).expand(n_copies, -1)
-            nodes.append((node.flatten(), shift.expand(-1, n).flatten()))
-            edges.append(slot.flatten())
-            shifts.append(shift.expand(-1, n * degree).flatten())
-            buckets.append(Bucket(n_nodes, n * n_copies, degree, n_edges))
-            n_nodes, n_edges = n_nodes + n * n_copies, n_edges + n * degree * n_copies
-        row, row_shift = (torch.cat(part) for part in zip(*nodes))
-        edge, by = torch.cat(edges), torch.cat(shifts)
-        filled = None if slots.filled is None else slots.filled[edge]
-        receiver, sender = slots.receiver[edge] + by, slots.sender[edge] + by
-        copied = Slots(
-            *(level.n, slots.nodes[row] + row_shift, receiver, sender, filled, slots.inverse_count[row]),
-            tuple(buckets),
-        )
-        filters, attributes, kind = self.filters[edge], self.attributes[edge], self.edges.kind[edge]
-        again = self.moves[edge].nonzero()[:, 0]
-        vectors = level.positions[sender[again]] - level.positions[receiver[again]]
-        filters[again], attributes[again] = self.net.geometry(vectors, kind[again], self.kinds)
-        return Edges(copied, kind), (filters, attributes)

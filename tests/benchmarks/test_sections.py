@@ -124,9 +124,10 @@ def test_the_document_says_how_to_repeat_it(argv: list[str], monkeypatch: pytest
 
 def test_explanations_are_compared_by_time_and_by_result() -> None:
     found = {"blocks": 100, "atoms": 700, "apart": 1e-9, "largest": 1e-3}
-    found |= {name: {"one by one": [6.0, 4.0], "together": [0.4]} for name in ("all", "processor")}
+    times = {"one by one": [6.0, 4.0], "embeddings only": [3.0], "together": [0.4]}
+    found |= dict.fromkeys(("all", "processor"), times)
     text = explain_section(lambda *_, **__: found, "shards", 2)
-    assert "100 blocks, 700 atoms" in text and text.count("10.0 x") == 4 and "1e-09 of at most 1e-03" in text
+    assert "100 blocks, 700 atoms" in text and text.count("10.0 x / 7.5 x") == 6 and "1e-09 of at most 1e-03" in text
     assert "out of memory" in explain_section(lambda *_, **__: {"error": "out of memory"}, "shards", 2)
 
 

@@ -1,5 +1,8 @@
 """Scores of blocks: the same batched and one by one, whatever the model, and with the meaning that they promise."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,14 +11,17 @@ from complexes import SMALL
 
 from configs.errors import ConfigError, DataError
 from data.collate import collate_items
+from data.inputs import InputOptions, open_inputs
 from data.item import Item
 from data.masking import apply_mask
 from data.vocab import ATOM_MASK, MASK
-from models import create_model
+from models import create_model, from_pretrained
 from models.explain import block_importance
 from models.named import pool_segments, segments_of
 
 ATOMS_OF_BLOCK = 6
+ROOT = Path(__file__).parents[2]
+DATA = Path(os.environ.get("INTERFACE_DATA", ROOT.parent / "shared" / "data"))
 
 
 def make_item(blocks: tuple[int, int] = (9, 7), seed: int = 0, widest: int = ATOMS_OF_BLOCK) -> Item:
@@ -97,6 +103,46 @@ def test_sides_of_few_atoms_keep_fewer_neighbours(blocks: tuple[int, int]) -> No
             vectors = [model.encode(collate_items([each])).graph_repr for each in (item, masked(item, 0))]
         expected = 1 - float(F.cosine_similarity(*vectors))
         assert block_importance(model, item).score[0] == pytest.approx(expected, abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"n_layers": 4}, {"n_layers": 4, "conv": "channelwise"}, {"k_neighbors": 9}], ids=str
+)
+def test_tolerance_leaves_out_only_what_hardly_feels_a_mask(settings: dict) -> None:
+    model, item = model_of(**settings), make_item((30, 25))
+    exact, nearly, about = (block_importance(model, item, tolerance=t).score for t in (0.0, 1e-9, 0.1))
+    np.testing.assert_allclose(nearly, exact, atol=1e-9)
+    assert 1e-9 < np.abs(about - exact).max() < 0.05 * exact.max()
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_far_atoms_are_not_computed_with_a_tolerance(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a long interface most of what a mask reaches hardly feels it; masks themselves are computed always."""
+    model, item = model_of(n_layers=3), make_item((30, 25), seed=number)
+    net, rows = model.encoder.encoder, {}
+    step = net.step
+
+    def counted(layer: int, receivers: torch.Tensor, *more: object) -> torch.Tensor:
+        rows.setdefault(tolerance, []).append(len(receivers))
+        return step(layer, receivers, *more)
+
+    monkeypatch.setattr(net, "step", counted)
+    for tolerance in (0.0, 0.1, 1e9):
+        block_importance(model, item, tolerance=tolerance)
+    exact, about, least = (rows[tolerance][3:] for tolerance in (0.0, 0.1, 1e9))
+    assert about[0] == exact[0] and sum(about) < 0.9 * sum(exact)
+    assert least[1:] == [item.n_blocks] * 2
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif(not DATA.is_dir(), reason="no real data")
+def test_of_real_interfaces_a_tolerance_errs_by_a_few_hundredths_of_the_largest_score() -> None:
+    model = from_pretrained(ROOT / "checkpoints" / "pretrain_small").eval()
+    source = InputOptions(DATA / "pretrain" / "structures" / "11as.pdb.gz", chain1="A", chain2="B")
+    (item,) = (entry.item for entry in open_inputs(source))
+    exact, about = (block_importance(model, item, tolerance=t).score for t in (0.0, 0.1))
+    assert np.abs(about - exact).max() < 0.05 * exact.max()
+    assert len(set(about.argsort()[-10:]) & set(exact.argsort()[-10:])) >= 9
 
 
 def test_chunks_do_not_change_scores() -> None:
