@@ -39,7 +39,7 @@ FLAGS = {
     "planted": "--out --n_items --epochs --seed --resamples --n_jobs",
     "predict": f"{USE} --transformed --confidence_threshold --label_threshold --max_spread --interval",
     "embed": f"{USE} --level --representations --rule --guidance",
-    "explain": f"{USE} --target --method --output --structures --structure_format --pages --max_blocks",
+    "explain": f"{USE} --target --method --output --structures --structure_format --pages --max_blocks --tolerance",
     "app": "--checkpoint --config --weights --predictor --atlas --host --port --max_upload --upload_seconds --seconds "
     "--memory --workers --waiting",
     "check-explanations": "--input --checkpoint --items --out",
