@@ -23,7 +23,8 @@ from data.write_structure import b_factors, scored_structure, write_structure
 from data.write_table import open_table
 from models.answers import Answer
 from models.embed import embed_items
-from models.explain import TARGETS, Explained, Importance, block_importance
+from models.explain import block_importance
+from models.explained import TARGETS, Explained, Importance
 from models.load_any import ModelOptions, load_model, load_models
 from models.named import Wanted, vocabulary_of
 from models.predict import Predictor
