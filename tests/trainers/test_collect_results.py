@@ -116,7 +116,7 @@ def test_runs_without_predictions_show_their_spread(tmp_path: Path) -> None:
     assert collect_results.main([str(tmp_path / "results"), "--out", str(tmp_path / "t.md")]) == 0
     text = (tmp_path / "t.md").read_text()
     assert "| scratch, 2 runs |  | 0.250 ± 0.010 |" in text
-    assert "1 runs failed (fold_0 seed 2)" in text
+    assert "1 run failed (fold_0 seed 2)" in text
 
 
 def test_tasks_of_one_table_must_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
