@@ -105,8 +105,8 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--tolerance",
         type=float,
         default=0.0,
-        help="of --method mask: atoms that feel less of a mask, relative to their features, are not computed again; "
-        "0.1 is faster for deep models, but errs by up to 4 %% of the largest score (docs/explain.md; default: 0, exact)",
+        help="of --method mask: atoms that feel less of a mask, relative to their size, are not computed again; 0.1 "
+        "is faster for deep models, but errs by up to 4 %% of the largest score (docs/explain.md; default: 0, exact)",
     )
     group = parser.add_argument_group("output")
     group.add_argument("--out", type=Path, required=True, help="table to write: .parquet or .csv")
