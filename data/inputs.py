@@ -26,9 +26,7 @@ from data.vocab import Vocabulary, load_vocabulary
 
 SELECTION = ("chain1", "chain2", "lig_code", "lig_resi", "lig_smiles", "ligand_path")
 ROWS_A_TASK = 256  # of one structure file; more would be read at once by a worker
-TASKS_AHEAD = (
-    2  # for each process; more would wait outside of loky's queue, and it stumbles over those when interrupted
-)
+TASKS_AHEAD = 4  # for each process
 Source = str | Path | Sequence[str | Path]
 
 

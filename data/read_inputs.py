@@ -1,9 +1,10 @@
 """Structures to items for a trained model: the part of `data.inputs` that reads, in this process or in others."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from queue import Empty
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -146,4 +147,7 @@ def processes(n_jobs: int) -> Iterator[tuple[Callable[..., Any], int]]:
     except TerminatedWorkerError as killed:
         raise DataError("a process that reads structures was killed", hint="out of memory? try --n_jobs 1") from killed
     finally:
+        with suppress(Empty):  # of calls that wait, whose numbers loky's thread would look for in vain
+            while True:
+                executor._work_ids.get_nowait()
         executor.shutdown(wait=False, kill_workers=True)

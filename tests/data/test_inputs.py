@@ -5,6 +5,8 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+import time
 from argparse import ArgumentParser
 from dataclasses import asdict
 from pathlib import Path
@@ -161,6 +163,19 @@ def test_ctrl_c_ends_the_processes_without_a_traceback(tmp_path: Path) -> None:
     started.send_signal(signal.SIGINT)
     _, said = started.communicate(timeout=120)
     assert (started.returncode, said) == (130, "read: interrupted\n")
+
+
+def test_calls_that_nobody_waits_for_any_more_end_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", said.append)
+    before = set(threading.enumerate())
+    with read_inputs.processes(1) as (submit, _):
+        assert submit(abs, -1).result() == 1
+        submit(time.sleep, 60)
+    for thread in set(threading.enumerate()) - before:
+        thread.join(60)
+        assert not thread.is_alive()
+    assert not said
 
 
 def test_joblib_works_after_its_processes_have_read(index: Path) -> None:
