@@ -189,6 +189,8 @@ def _ray_tasks(backend: Backend, orders: Iterable[Order], head: "_Head", unwante
             return
         ready, _ = ray.wait(list(running), timeout=SILENCE)
         for future in ready:
+            if unwanted.is_set():  # to ask now would start another cluster
+                return
             order = running.pop(future)
             try:
                 made = ray.get(future)

@@ -56,9 +56,11 @@ def check_range(name: str, values: Tensor, size: int, hint: str) -> None:
     Raises:
         DataError: naming the first of them.
     """
-    outside = (values < 0) | (values >= size)
-    if bool(outside.any()):
-        place = int(outside.to(torch.uint8).argmax())
+    if not len(values):
+        return
+    least, largest = torch.aminmax(values)
+    if int(least) < 0 or int(largest) >= size:
+        place = int(((values < 0) | (values >= size)).to(torch.uint8).argmax())
         raise DataError(f"{name} has {int(values[place])} at {place}, not 0 to {size - 1}", WHERE, hint=hint)
 
 
