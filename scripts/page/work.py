@@ -26,7 +26,7 @@ from models.embed import embed_items
 from models.explain import block_importance
 from models.explained import TARGETS, Explained, Importance
 from models.load_any import ModelOptions, load_model, load_models
-from models.named import Wanted, vocabulary_of
+from models.named import Wanted, backbone_of, vocabulary_of
 from models.predict import Predictor
 from scripts.complex_page import blocks_of, complex_page
 from scripts.interact_score import WORDS, columns
@@ -85,6 +85,7 @@ class Bench:
     def __post_init__(self) -> None:
         given = self.settings
         self.model = load_model(ModelOptions(given.checkpoint, given.config, given.weights, given.device))
+        backbone_of(self.model)  # what has no vectors is refused now, not with every order
         if given.predictor:
             self.predictor = Predictor(load_models(ModelOptions(given.predictor, device=given.device)))
             self.interval = self.calibrated(self.predictor)

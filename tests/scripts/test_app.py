@@ -19,6 +19,7 @@ import pytest
 import torch
 from page_server import LARGEST, Server, two_chains
 
+from configs.errors import CheckpointError
 from data.synthetic import make_items
 from models import create_model, from_pretrained, save_pretrained
 from models.answers import Answer
@@ -221,6 +222,11 @@ def test_a_browser_uploads_and_sees_the_result(server: Server, tmp_path: Path) -
     assert {urllib.parse.urlsplit(url).netloc for url in asked if not url.startswith("data:")} == {
         urllib.parse.urlsplit(server.address).netloc
     }
+
+
+def test_a_model_without_vectors_is_refused_at_the_start() -> None:
+    with pytest.raises(CheckpointError, match="affinity_ppi: is a KernelModel, which has no vectors of its own"):
+        work.Bench(work.Settings(checkpoint=("affinity_ppi",)))
 
 
 @pytest.mark.parametrize(
