@@ -28,7 +28,7 @@ import numpy as np
 from tqdm import tqdm
 
 from configs.command import command
-from configs.errors import DataError, StructureError
+from configs.errors import ConfigError, DataError, StructureError
 from configs.files import atomic_write
 from configs.options import at_least
 from configs.words import count_of
@@ -58,11 +58,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments(argv)
     at_least(options, 1, "max_blocks")
     at_least(options, 0, "tolerance")
+    if options.output is not None and options.target != "prediction":
+        what = f"says which prediction is explained, and --target is {options.target}"
+        raise ConfigError(what, "--output", hint="--target prediction, of a fine-tuned model")
     format_of(options.out)
     given = input_options(options)
     model = load_model(model_options(options, PRETRAINED))
-    explains = options.output is not None and options.target == "prediction"
-    output = output_number(model, options.output) if explains else None
+    output = None if options.output is None else output_number(model, options.output)
     inputs = open_inputs(given, backbone_of(model).config.fragmentation_method)
     root = given.root or Path(str(given.input)).parent if inputs.kind == "index" else Path()
     progress = tqdm(inputs, desc="interfaces", total=inputs.total, disable=not sys.stderr.isatty())

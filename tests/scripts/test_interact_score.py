@@ -116,6 +116,12 @@ def test_a_wrong_chain_names_the_existing_ones(tmp_path: Path, capsys: pytest.Ca
     assert not (tmp_path / "x.csv").exists()
 
 
+def test_an_output_is_one_of_predictions(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [str(shards), "--checkpoint", str(SHIPPED), "--out", str(tmp_path / "x.csv")]
+    assert main([*command, "--output", "0"]) == 2
+    assert "--output: says which prediction is explained, and --target is complex" in capsys.readouterr().err
+
+
 def test_a_page_asks_for_nothing(shards: Path, tmp_path: Path) -> None:
     command = [str(shards), "--checkpoint", str(SHIPPED), "--out", str(tmp_path / "scores.csv")]
     assert main([*command, "--pages", str(tmp_path)]) == 0
