@@ -69,8 +69,12 @@ class LabelCheck:
         names = _shortened(list(map(self.class_name, absent)))
         return [f"the {self.role} has no item of class {names}"] if absent else []
 
-    def sets(self) -> list[str]:
-        """Sets of labels: 0, 1 or not known; some label of every item is known, and of every label something."""
+    def sets(self, monitor: str | None = None) -> list[str]:
+        """Sets of labels: 0, 1 or not known; some label of every item is known, and of every label something.
+
+        Args:
+            monitor: metric that is not defined when no label holds for some items and not for others; None: no fault.
+        """
         values = self.labels.values
         known = np.isfinite(values)
         if not known.any():
@@ -78,6 +82,10 @@ class LabelCheck:
         self._refuse(np.isinf(values).any(1) | (known & (values != 0) & (values != 1)).any(1), LABELS_ARE, shown=False)
         self._refuse_missing()
         found, warnings = (values == 1).sum(axis=0), []
+        if monitor is not None and not (found % np.maximum(known.sum(axis=0), 1)).any():
+            what = f"no label holds for some items of the {self.role} and not for others"
+            hint = "split the data otherwise, or --monitor loss"
+            raise DataError(f"{what}, which leaves {monitor} undefined", self.folder(0), hint=hint)
         without = [name for name, count in zip(self.labels.names, found) if not count]
         if without:
             warnings.append(f"no item of the {self.role} has {_shortened(without)}: such labels are not scored")

@@ -14,6 +14,7 @@ from configs.errors import ConfigError, DataError
 from configs.schema import RunConfig, nearest
 from data.dataset import InterfaceDataset
 from data.given_targets import GivenTargets
+from data.index import NO_LABELS, SET_SEPARATOR
 from data.item import Item
 from data.labels import targets_of
 from data.shards import ShardReader
@@ -93,6 +94,8 @@ def _of_part(part: Sequence[Item]) -> tuple[tuple[str, ...], np.ndarray, bool]:
     names = tuple(map(str, extra.get("targets") or range(table.shape[1])))
     if len(names) != table.shape[1]:
         raise DataError(f"names {len(names)} labels, its items have {table.shape[1]}", path)
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise DataError(f"names the label {twice[0]!r} twice", path, hint="process it again, each label once")
     return names, table, bool(extra.get(COMPLETE))
 
 
@@ -109,15 +112,24 @@ def fit_vocabulary(sets: LabelSets, at_least: int, targets: str | None = None) -
             if not counts.get(name):
                 hint = nearest(name, [label for label, count in counts.items() if count])
                 raise ConfigError(f"no training item has the label {name!r}", "--targets", hint=hint)
-        return wanted
+        return _tellable(wanted)
     found = tuple(name for name, count in counts.items() if count >= max(at_least, 1))
     if not found:
         most = ", ".join(f"{name} {count}" for name, count in list(counts.items())[:LISTED])
         what, hint = f"{at_least} leaves no label", f"the most frequent: {most or 'none'}"
         raise ConfigError(what, "--min_obs_per_ligand", hint=hint)
-    if odd := [name for name in found if "," in name]:
-        raise DataError(f"holds a label with a comma: {odd[0]!r}", "training set", hint="commas part labels in options")
-    return found
+    return _tellable(found)
+
+
+def _tellable(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names, if each can be told from others in options and in lists of labels; DataError names one that can't."""
+    for name in names:
+        if name != name.strip() or name in ("", NO_LABELS) or set(name) & {",", SET_SEPARATOR}:
+            hint = f"labels have a name without commas, {SET_SEPARATOR} or spaces around it, and not {NO_LABELS}"
+            raise DataError(
+                f"holds the label {name!r}, which can't be told from others in a list", "training set", hint=hint
+            )
+    return names
 
 
 def frequencies(sets: LabelSets, vocabulary: Sequence[str]) -> list[float]:

@@ -14,6 +14,7 @@ from models.composition import CompositionModel, composition_model
 from models.config import DenoiseBlockEmbeddingConfig, DenoiseConfig, EncoderConfig, config_from_dict
 from models.kernel_model import KernelModel
 from models.load_any import load_checkpoint
+from models.losses import label_loss
 from models.masking_model import MaskedNodeModel
 from models.multilabel_model import MultiLabelModel
 from models.persistence import (
@@ -70,7 +71,7 @@ def create_model(
             return composition_model(what, vocabulary, dataset)
         model = TASK_MODELS[what.task](what, vocabulary)
         if isinstance(model, MultiLabelModel) and dataset is not None:
-            model.start_at(frequencies(read_label_sets(dataset), model.labels))
+            model.start_at(frequencies(read_label_sets(dataset), model.labels), label_loss(what.multilabel))
         return model
     if what not in MODELS:
         raise ConfigError(f"unknown model {what!r}", "create_model", hint=nearest(what, MODELS))

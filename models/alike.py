@@ -52,6 +52,6 @@ def transforms(model: Any) -> str:
 
 
 def described(answers: Sequence[Answer]) -> str:
-    """Targets in words."""
-    parted = [" or ".join(one.classes) or ", ".join(one.labels) for one in answers]
+    """Targets in words; those of labels whatever their order."""
+    parted = [" or ".join(one.classes) or ", ".join(sorted(one.labels)) for one in answers]
     return ", ".join(f"{one.name}: {names}" if names else one.name for one, names in zip(answers, parted))

@@ -1,6 +1,6 @@
 """Labels of complexes, of which any number may hold: which ligands a pocket takes, say."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from models.backbone import Representation
 from models.config import MultiLabelConfig
 from models.graph import field as entry
 from models.layers.mlp import mlp
-from models.losses import bce_loss, mean_of_known
+from models.losses import bce_loss, best_logits, mean_of_known
 from models.outputs import TaskOutput
 from models.prediction_model import PredictionModel
 
@@ -34,12 +34,16 @@ class MultiLabelModel(PredictionModel):
         """Names of the labels, in the order of the outputs."""
         return self.config.labels
 
-    def start_at(self, frequencies: Sequence[float]) -> None:
+    def start_at(self, frequencies: Sequence[float], loss: Callable[[Tensor, Tensor], Tensor] = bce_loss) -> None:
         """Let a new model say how often each label holds, before it has seen anything (the prior of Lin et al. 2017):
-        rare labels need no training to be called rare."""
-        share = torch.tensor(frequencies).clamp(LEAST_SHARE, 1 - LEAST_SHARE)
+        rare labels need no training to be called rare.
+
+        Args:
+            loss: (logits, target) -> loss of each label; the start is where it is least at these frequencies.
+        """
+        start = best_logits(loss, torch.tensor(frequencies), LEAST_SHARE)
         with torch.no_grad():
-            self.classifier_ffn[-1].bias.copy_(share.logit())  # type: ignore[union-attr, operator]
+            self.classifier_ffn[-1].bias.copy_(start)  # type: ignore[union-attr, operator]
 
     def head_from(self, source: Any, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The weights of a model to start from, with its output layer in the order of our labels.

@@ -45,12 +45,13 @@ class Prediction:
     unseen_kinds: list[str] | None = None
     answers: tuple[Answer, ...] = ()
 
-    def confidence(self, target: int) -> np.ndarray | None:
-        """[interfaces] between 0 and 1: the probability of the likeliest class; of labels, the probability that the
-        least certain one is told rightly; of a number, 1 - `unknown`, None where that is not known."""
+    def confidence(self, target: int, label_threshold: float = 0.5) -> np.ndarray | None:
+        """[interfaces] between 0 and 1: the probability of the likeliest class; of labels, which are told to hold above
+        the threshold, the probability that the least certain one is told rightly; of a number, 1 - `unknown`, None
+        where that is not known."""
         values = self.values[target]
         if self.answers and self.answers[target].labels:
-            return np.maximum(values, 1 - values).min(axis=1)
+            return np.where(values > label_threshold, values, 1 - values).min(axis=1)
         if values.shape[1] > 1:
             return values.max(axis=1)
         return None if self.unknown is None else 1 - self.unknown
@@ -74,6 +75,7 @@ class Predictor:
         self.answers = answers_of(models[0], transformed)
         self.vocabulary = vocabulary_of(models[0])
         check_alike(models, transformed)
+        self.orders = [in_order_of(self.answers[0].labels, model) for model in models]
 
     def __call__(self, entries: Iterable[InputItem], max_blocks: int = MAX_BLOCKS) -> Iterator[Prediction]:
         """Predictions for interfaces, in their order, a batch at a time; batch mates don't change them."""
@@ -86,9 +88,10 @@ class Predictor:
                 if name in batch:
                     del batch[name]
             said = []
-            for model in self.models:
+            for model, order in zip(self.models, self.orders):
                 with each_alone(model):
-                    said.append(answer(model, batch, self.transformed))
+                    told = answer(model, batch, self.transformed)
+                said.append(told if order is None else [told[0][:, order]])
             stacks = [np.stack(values) for values in zip(*said)]  # for each target (models, interfaces, outputs)
             spreads = [values.std(axis=0, ddof=1) for values in stacks] if len(said) > 1 else None
             means = [values.mean(axis=0) for values in stacks]
@@ -152,7 +155,7 @@ class Predictor:
         sureness: dict[str, Any] = {} if found.unknown is None else {"unknown_fraction": found.unknown}
         of_known_kind = self.of_known_kind(found) if strict else np.ones(len(found.entries), bool)
         for number, target in enumerate(self.answers):
-            confidence = found.confidence(number)
+            confidence = found.confidence(number, label_threshold)
             if confidence is None and threshold > 0:
                 hint = "checkpoints for numbers must tell the blocks of their training set (seen_blocks)"
                 raise ConfigError(f"the confidence in {target.name} is not known", "--confidence_threshold", hint=hint)
@@ -219,6 +222,12 @@ class Predictor:
             both = [plain.inverse(end[:, None])[:, 0] for end in intervals(plain.transformed(said), own, level)]
             ends[number] = np.minimum(*both), np.maximum(*both)
         return ends
+
+
+def in_order_of(labels: Sequence[str], model: Any) -> list[int] | None:
+    """Places of labels among those of a model that has the same, as folds order them by their own counts; None without
+    labels."""
+    return [answers_of(model)[0].labels.index(name) for name in labels] or None
 
 
 def agreed(target: Answer, values: np.ndarray, spread: np.ndarray | None, largest: float) -> np.ndarray:

@@ -21,7 +21,9 @@ LEAST = 2  # labels, below which nothing is scored
 
 
 class Labelled:
-    """Takes up predictions with their labels, for models of one target.
+    """Takes up predictions with their labels, for models of one target, a number or classes.
+
+    Sets of labels are scored by `train.py` alone: an input does not name them.
 
     Args:
         level: of the intervals; None: without.
@@ -30,7 +32,7 @@ class Labelled:
 
     def __init__(self, predictor: Predictor, level: float | None = None, resamples: int = 1000) -> None:
         self.predictor, self.level, self.resamples = predictor, level, resamples
-        self.single = len(predictor.answers) == 1
+        self.single = len(predictor.answers) == 1 and not predictor.answers[0].labels
         self.scale: LabelScale | None = scales_of(predictor.models[0])[0] if self.single else None
         self._labels: list[float] = []
         self._groups: list[str] = []
@@ -52,7 +54,7 @@ class Labelled:
             self._parts[name].append(array[known])
 
     def told(self) -> dict[str, Any] | None:
-        """Scores as JSON values; None with fewer than two labels, several targets, or labels that are no classes."""
+        """Scores as JSON values; None with fewer than two labels, of several targets or sets, or of no classes."""
         if len(self._labels) < LEAST:
             return None
         target, values = np.array(self._labels), np.concatenate(self._parts["values"])

@@ -15,7 +15,9 @@ from data.label_sets import LabelSets, frequencies
 from data.labels import Labels
 from models.losses import label_loss
 from trainers.batches import entry
+from trainers.monitor import choose_monitor
 from trainers.scores import multilabel_metrics
+from trainers.scores.multilabel import MULTILABEL
 from trainers.supervised import SupervisedTrainer
 from trainers.train_config import TrainConfig
 
@@ -55,7 +57,9 @@ class MultiLabelTrainer(SupervisedTrainer):
             raise ConfigError("the run to continue learnt other labels", "--targets", hint=hint)
 
     def check(self, check: LabelCheck) -> list[str]:
-        return check.sets()
+        monitor = choose_monitor(self.config, self.default_monitor).name
+        chooses = check.role == "validation set" and monitor in MULTILABEL
+        return check.sets(monitor if chooses else None)
 
     def label_facts(self) -> dict[str, Any]:
         return {"labels": list(self.names), "frequencies": None if self.frequencies is None else list(self.frequencies)}

@@ -15,6 +15,8 @@ from configs.multilabel_options import MultiLabelOptions
 
 LEAST = 1e-12
 """Keeps the gradient of a power finite at 0."""
+STEPS = 50
+"""Halvings of the range of a logit, more than double precision tells apart."""
 
 
 def bce_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -59,6 +61,27 @@ def focal_loss(logits: Tensor, target: Tensor, alpha: float = 0.5, gamma: float 
 def _power(base: Tensor, exponent: float) -> Tensor:
     """base ** exponent for a base of 0 to 1, with a finite gradient."""
     return base.clamp(min=LEAST) ** exponent if exponent else torch.ones_like(base)
+
+
+def best_logits(loss: Callable[[Tensor, Tensor], Tensor], share: Tensor, least: float) -> Tensor:
+    """[labels] logit of least expected loss of labels of which nothing is known but how often they hold.
+
+    Of cross entropy that is the logit of the share; the others are least elsewhere, asl with a share of 0.05 at a
+    probability of 0.22.
+
+    Args:
+        share: [labels] of items that have each. least: the probability stays between this and 1 - `least`.
+    """
+    share = share.to(torch.float64).clamp(least, 1 - least)
+    low, high = (torch.full_like(share, end).logit() for end in (least, 1 - least))
+    for _ in range(STEPS):
+        middle = ((low + high) / 2).requires_grad_()
+        with torch.enable_grad():
+            holds, not_holds = loss(middle, torch.ones_like(share)), loss(middle, torch.zeros_like(share))
+            (slope,) = torch.autograd.grad((share * holds + (1 - share) * not_holds).sum(), middle)
+        middle = middle.detach()
+        low, high = torch.where(slope < 0, middle, low), torch.where(slope < 0, high, middle)
+    return (low + high) / 2
 
 
 def label_loss(options: MultiLabelOptions) -> Callable[[Tensor, Tensor], Tensor]:

@@ -82,6 +82,19 @@ def test_the_vocabulary_needs_enough_training_items() -> None:
         fit_vocabulary(sets, 0, "a,d")
 
 
+@pytest.mark.parametrize("name", ["a,b", "a;b", " a", "-", ""])
+def test_labels_that_a_list_could_not_hold_are_refused(name: str) -> None:
+    """Only where they would be learnt: `predict.py` lists labels as `ATP;MG`, options as `ATP,MG`."""
+    with pytest.raises(DataError, match="can't be told from others"):
+        fit_vocabulary(LabelSets(("ATP", name), np.array([[1, 1], [1, 1]])), 2)
+    assert fit_vocabulary(LabelSets(("ATP", name), np.array([[1, 1], [1, 0]])), 2) == ("ATP",)
+
+
+def test_a_label_named_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="names the label 'ATP' twice"):
+        read_label_sets(InterfaceDataset(shards(tmp_path, ["ATP", "ATP"], [[1, 0]])))
+
+
 def test_only_training_items_decide_and_the_rest_is_told(tmp_path: Path) -> None:
     training = InterfaceDataset(shards(tmp_path / "a", ["ATP", "MG", "ZN"], [[1, 0, 0], [1, 1, 1], [0, 1, 0]]))
     valid = InterfaceDataset(shards(tmp_path / "b", ["HEM", "MG"], [[1, 1], [1, 0], [1, 0]]))
@@ -103,9 +116,16 @@ def test_other_tasks_keep_their_labels(tmp_path: Path) -> None:
     assert dataset.given is None
 
 
-def checked(folder: Path, rows: list[list[float]], **options) -> list[str]:
+def checked(folder: Path, rows: list[list[float]], monitor: str | None = None, **options) -> list[str]:
     dataset, chosen = InterfaceDataset(shards(folder, ["ATP", "MG"], rows)), LabelOptions(**options)
-    return LabelCheck(dataset, read_labels(dataset, chosen), chosen, "validation set").sets()
+    return LabelCheck(dataset, read_labels(dataset, chosen), chosen, "validation set").sets(monitor)
+
+
+def test_what_leaves_the_monitor_undefined_is_refused(tmp_path: Path) -> None:
+    for number, rows in enumerate(([[0, 0], [0, 0]], [[1, 0], [1, NAN]])):
+        with pytest.raises(DataError, match="leaves macro_ap undefined"):
+            checked(tmp_path / str(number), rows, monitor="macro_ap")
+    assert len(checked(tmp_path / "some", [[1, 0], [0, 0]], monitor="macro_ap")) == 1
 
 
 def test_labels_are_checked_before_the_first_step(tmp_path: Path) -> None:

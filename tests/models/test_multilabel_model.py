@@ -100,6 +100,25 @@ def test_labels_are_stored_with_the_model(tmp_path: Path) -> None:
     assert "Labels, in the order of its outputs: `ATP`, `MG`, `1 odd/NAME`." in (tmp_path / "README.md").read_text()
 
 
+@pytest.mark.parametrize("options", [{}, {"label_loss": "asl"}, {"label_loss": "focal", "focal_gamma": 1.0}])
+def test_a_new_head_starts_where_its_loss_is_least(options: dict) -> None:
+    """A grid of logits has none that costs less; the frequency itself is the start for cross entropy alone."""
+    loss, share, model = (
+        label_loss(MultiLabelOptions(**options)),
+        torch.tensor([0.02, 0.1, 0.4]),
+        model_of("a", "b", "c"),
+    )
+    model.start_at(share.tolist(), loss)
+    start = model.classifier_ffn[-1].bias.detach()
+    grid = torch.linspace(-6.5, 6.5, 1301)[:, None].expand(-1, 3)
+
+    def cost(logits: torch.Tensor) -> torch.Tensor:
+        return share * loss(logits, torch.ones_like(logits)) + (1 - share) * loss(logits, torch.zeros_like(logits))
+
+    assert (cost(start) <= cost(grid).min(0).values + 1e-6).all()
+    assert torch.allclose(start.sigmoid(), share, atol=1e-4) == (not options)
+
+
 class Start:
     pretrain_ckpt, pretrain_weights = "somewhere", None
 

@@ -14,7 +14,7 @@ from configs.errors import ConfigError
 from data.dataset import InterfaceDataset
 from data.loader import make_loader
 from data.sampler import BatchSampler
-from models import create_model, from_pretrained
+from models import create_model, from_pretrained, save_pretrained
 from models.losses import asymmetric_loss
 from scripts import interact_score, predict, report
 from trainers import MultiLabelTrainer, TrainConfig, create_trainer
@@ -114,6 +114,42 @@ def test_what_is_unsure_is_left_empty(data: Path, tmp_path: Path, checkpoint: Pa
     assert 0 < unsure.sum() < len(table)
     assert (table["labels"] == "").tolist() == unsure.tolist()
     assert table["probability MG"].isna().tolist() == unsure.tolist()
+
+
+def test_the_confidence_is_in_what_the_threshold_tells(data: Path, tmp_path: Path, checkpoint: Path) -> None:
+    """A label of 0.2 above a threshold of 0.1 is told to hold, and that is right with a probability of 0.2."""
+    prob = predicted(data, tmp_path / "p.csv", "--checkpoint", checkpoint).filter(like="probability").astype(float)
+    cut = float(np.median(prob.to_numpy()))
+    table = predicted(data, tmp_path / "c.csv", "--checkpoint", checkpoint, "--label_threshold", cut)
+    right = np.where(prob > cut, prob, 1 - prob).min(axis=1)
+    assert table["confidence"].to_numpy(float) == pytest.approx(right, abs=1e-6)
+    assert right.min() < 0.5
+
+
+def test_class_numbers_of_the_input_are_no_numbers_to_compare_with(
+    data: Path, tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--checkpoint", str(checkpoint), "--out", str(tmp_path / "x.csv"), *ON_CPU]
+    assert predict.main([str(data / "classes" / "valid"), *words]) == 0
+    assert not (tmp_path / "x.scores.json").exists()
+    assert "rmse" not in capsys.readouterr().out
+
+
+def test_the_order_of_labels_makes_no_difference_to_an_ensemble(data: Path, tmp_path: Path, checkpoint: Path) -> None:
+    """Folds order their labels by counts of their own."""
+    model = from_pretrained(checkpoint)
+    turned = create_model("MultiLabelModel", **(vars(model.config) | {"labels": model.labels[::-1]}))
+    weights = model.state_dict()
+    for name in list(weights)[-2:]:
+        weights[name] = weights[name].flip(0)
+    turned.load_state_dict(weights)
+    save_pretrained(turned, tmp_path / "turned", {"vocabulary": model.facts["vocabulary"]})
+    both = predicted(data, tmp_path / "both.csv", "--checkpoint", checkpoint, tmp_path / "turned")
+    alone = predicted(data, tmp_path / "alone.csv", "--checkpoint", checkpoint)
+    for name in model.labels:
+        said = [table[f"probability {name}"].to_numpy(float) for table in (both, alone)]
+        assert said[0] == pytest.approx(said[1], abs=1e-6)
+        assert both[f"spread {name}"].to_numpy(float) == pytest.approx(0, abs=1e-6)
 
 
 def test_an_ensemble_gives_mean_and_spread(data: Path, tmp_path: Path, checkpoint: Path) -> None:
