@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 
 from configs.errors import DataError, StructureError
 from data.elements import NON_METALS
-from data.interface import BOND, Partner
+from data.interface import BOND, CUTOFF, Partner
 from data.residues import AMINO, DNA, OTHER, RNA, is_sugar
 from data.structure import Structure
 from data.vocab import MODALITIES
@@ -91,7 +91,8 @@ def select_ligand(structure: Structure, code: str, number: str = "", chain: str 
 
     Args:
         code: residue name; joined by `-` (without a number): all sugars of the chain, a glycan.
-        number: residue number with insertion code; empty: all residues of that name. chain: empty: any.
+        number: residue number with insertion code; empty: all residues of that name, but those of polymers where a
+            standard residue has it. chain: empty: any.
         smiles: of the ligand; empty: its bonds are worked out from the coordinates.
 
     Raises:
@@ -112,11 +113,32 @@ def select_ligand(structure: Structure, code: str, number: str = "", chain: str 
             value, icode = residue_number(number)
             mask = mask & (structure.resid == value) & (structure.icode == icode)
         residues = np.flatnonzero(mask & ~structure.polymer)
-        residues = residues if len(residues) else np.flatnonzero(mask)
+        if not len(residues):  # one that the file has as a part of the chain, but never all its aspartates
+            residues = np.flatnonzero(mask if number else mask & (structure.kind == OTHER))
     what = " ".join(filter(None, ("ligand", code, number, f"in chain {chain}" if chain else "")))
     if not len(residues):
         raise StructureError(f"has no {what}", structure.path, hint=f"its ligands: {listed(ligand_names(structure))}")
     return Partner(what, residues, molecules(structure, residues), smiles or None)
+
+
+def check_one_site(structure: Structure, first: Partner, ligand: Partner) -> None:
+    """Refuse copies of a ligand that lie at several places of the first partner; a glycan may be in parts.
+
+    Raises:
+        DataError: copies near the partner are farther apart than an interface reaches (lists them).
+    """
+    if len(ligand.molecules) < 2 or all(is_sugar(name) for name in structure.resname[ligand.residues].tolist()):
+        return
+    tree = cKDTree(first.coordinates(structure))
+    near = [m for m in ligand.molecules if (tree.query(structure.X[structure.atoms_of(m)])[0] <= CUTOFF).any()]
+    atoms = [structure.atoms_of(molecule) for molecule in near]
+    if len(near) < 2:
+        return
+    owner = np.repeat(np.arange(len(near)), [len(one) for one in atoms])
+    if joined_groups(structure.X[np.concatenate(atoms)], owner, len(near), CUTOFF).any():
+        copies = [ligand_names(structure, molecule)[0] for molecule in near]
+        what = f"has {len(copies)} copies of {ligand.name} at several places of {first.name}"
+        raise DataError(what, structure.path, "lig_resi", hint=f"name one by lig_resi and chain2: {listed(copies)}")
 
 
 def residue_number(text: str) -> tuple[int, str]:
@@ -127,11 +149,11 @@ def residue_number(text: str) -> tuple[int, str]:
     return int(match[1]), match[2]
 
 
-def ligand_names(structure: Structure) -> list[str]:
-    """The residues that are no polymer in words: STI 301 in chain A."""
+def ligand_names(structure: Structure, residues: np.ndarray | None = None) -> list[str]:
+    """Residues (all that are no polymer) in words: STI 301 in chain A."""
     return [
         f"{structure.resname[r]} {structure.resid[r]}{structure.icode[r]} in chain {structure.chain[r] or '(blank)'}"
-        for r in np.flatnonzero(~structure.polymer)
+        for r in (np.flatnonzero(~structure.polymer) if residues is None else residues)
     ]
 
 
@@ -154,7 +176,12 @@ def molecules(structure: Structure, residues: np.ndarray) -> tuple[np.ndarray, .
 def bonded_groups(X: np.ndarray, element: np.ndarray, owner: np.ndarray, n: int) -> np.ndarray:
     """[n] group of every owner: joined where non-metal atoms of theirs are within a bond length."""
     covalent = np.flatnonzero(np.isin(element, list(NON_METALS)))
-    pairs = owner[covalent[cKDTree(X[covalent]).query_pairs(BOND, output_type="ndarray")]] if len(covalent) > 1 else []
+    return joined_groups(X[covalent], owner[covalent], n, BOND)
+
+
+def joined_groups(X: np.ndarray, owner: np.ndarray, n: int, distance: float) -> np.ndarray:
+    """[n] group of every owner: joined where atoms of theirs are within a distance (Å)."""
+    pairs = owner[cKDTree(X).query_pairs(distance, output_type="ndarray")] if len(X) > 1 else []
     i, j = np.asarray(pairs, int).reshape(-1, 2).T
     graph = coo_array((np.ones(len(i)), (i, j)), shape=(n, n))
     return connected_components(graph, directed=False)[1]

@@ -20,7 +20,7 @@ from data.interface import CUTOFF, Partner, make_interface
 from data.item import Item
 from data.ligand import split_ligand
 from data.ligand_files import ligand_from_file
-from data.partners import find_modality, name_modality, select_chains, select_ligand
+from data.partners import check_one_site, find_modality, name_modality, select_chains, select_ligand
 from data.structure import Structure, read_structure
 from data.vocab import Vocabulary, load_vocabulary
 
@@ -117,8 +117,10 @@ def partners_of_row(
     if row.lig_code:
         ligand = select_ligand(structure, row.lig_code, row.lig_resi, row.chain2, row.lig_smiles)
         first = select_chains(structure, row.chain1)
-        residues = np.setdiff1d(first.residues, ligand.residues)
-        return Partner(first.name, residues), ligand
+        first = Partner(first.name, np.setdiff1d(first.residues, ligand.residues))
+        if not row.lig_resi:
+            check_one_site(structure, first, ligand)
+        return first, ligand
     if not row.chain2:
         raise DataError("names no second partner", "chain2", hint="fill chain2, lig_code or ligand_path")
     smiles = row.lig_smiles or None

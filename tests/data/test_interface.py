@@ -277,3 +277,35 @@ def test_partners_may_be_made_by_hand(tmp_path: Path) -> None:
     found = structure(tmp_path)
     item = make_interface(found, (select_chains(found, "A"), select_chains(found, "B")), VOCABULARY, id="mine")
     assert (item.id, MODALITIES[item.modality]) == ("mine", "other")
+
+
+ZINC = {"ZN": (0.0, 0.0, 0.0)}
+RING = {f"C{i}": place for i, place in enumerate(BENZENE)}
+
+
+def test_residues_of_the_chain_are_no_ligand_without_a_number(tmp_path: Path) -> None:
+    """A ligand that the file lacks, but whose name its chain has all over."""
+    lines = [*chain_of("SER", 6, "A", SER), *residue("ZN", 301, ZINC, "A", (5.0, 4.0, 0.0), hetero=True)]
+    with pytest.raises(StructureError, match=r"has no ligand SER \(its ligands: ZN 301 in chain A\)"):
+        make(tmp_path, lines, lig_code="SER")
+
+
+def test_copies_of_a_ligand_at_several_places_are_no_partner(tmp_path: Path) -> None:
+    far = (3.7 * 8, 8.0, 0.0)
+    chain = chain_of("SER", 9, "A", SER)
+    near, away = (
+        residue("BNZ", number, RING, "A", place, hetero=True) for number, place in ((401, (0.0, 8.0, 0.0)), (402, far))
+    )
+    lines = [*chain, *near, *away]
+    with pytest.raises(DataError, match=r"has 2 copies of ligand BNZ at several places .*BNZ 401 in chain A, BNZ 402"):
+        make(tmp_path, lines, chain1="A", lig_code="BNZ")
+    item = make(tmp_path, lines, chain1="A", lig_code="BNZ", lig_resi="402")
+    assert item.block_resid is not None
+    assert set(item.block_resid[item.segment_ids == 1].tolist()) == {402}
+    # copies side by side are one place, and those of another partner are not asked about
+    beside = residue("BNZ", 402, RING, "A", (0.0, 8.0, 4.0), hetero=True)
+    item = make(tmp_path, [*chain, *near, *beside], chain1="A", lig_code="BNZ")
+    assert set(item.block_resid[item.segment_ids == 1].tolist()) == {401, 402}
+    elsewhere = residue("BNZ", 402, RING, "A", (0.0, 80.0, 0.0), hetero=True)
+    item = make(tmp_path, [*chain, *near, *elsewhere], chain1="A", lig_code="BNZ")
+    assert set(item.block_resid[item.segment_ids == 1].tolist()) == {401}
