@@ -3,6 +3,7 @@
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -71,16 +72,19 @@ class Explained:
     def predictions(self, found: Representation, batch: Any) -> Tensor:
         unlabelled = {name: value for name, value in batch.items() if name not in ("label", "targets")}
         pred = self.model.predict(unlabelled, found).pred
-        if pred.ndim == 2 and self.classes:
-            return pred if self.output is None else pred[:, self.output]
         facts = getattr(self.model, "facts", {}).get("labels") or {}
-        if "transform" in facts:
+        two_classes = pred.ndim == 1 and hasattr(self.model, "classifier_ffn")
+        if two_classes:
+            pred = torch.stack([1 - pred, pred], 1)
+        elif "transform" in facts:
             pred = scale_of(self.model).inverse(pred.reshape(len(pred), -1))
-        if pred.ndim == 1:
-            return 1 - pred if self.output == 0 and hasattr(self.model, "classifier_ffn") else pred
-        if not 0 <= (self.output or 0) < pred.shape[1]:
-            raise ConfigError(f"is not below {pred.shape[1]}", "--output", str(self.output))
-        return pred[:, self.output or 0]
+        pred = pred.reshape(len(pred), -1)
+        if self.classes and self.output is None:
+            return pred
+        output = int(two_classes) if self.output is None else self.output
+        if not 0 <= output < pred.shape[1]:
+            raise ConfigError(f"is not among outputs 0 to {pred.shape[1] - 1}", "--output", str(output))
+        return pred[:, output]
 
     def chosen(self, vectors: Tensor) -> Tensor:
         """What the item itself gives; of a classifier whose class is not named, the class predicted from now on."""

@@ -175,6 +175,20 @@ def test_of_several_classes_the_predicted_one_is_scored() -> None:
     assert block_importance(model, item, target="prediction", output=2).value == pytest.approx(float(probabilities[2]))
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "outputs"),
+    [("MultiClassClassifierModel", {"num_classes": 5}, 5), ("ClassifierModel", {}, 2), ("AffinityPredictor", {}, 1)],
+)
+def test_each_output_is_explained_by_its_number_and_no_other_is(name: str, settings: dict, outputs: int) -> None:
+    model, item = model_of(name, **settings), make_item()
+    values = [block_importance(model, item, target="prediction", output=n).value for n in range(outputs)]
+    expected = predicted(model, item).flatten().tolist()
+    assert values == pytest.approx([1 - expected[0], expected[0]] if name == "ClassifierModel" else expected)
+    for number in (-1, outputs):
+        with pytest.raises(ConfigError, match=f"--output, {number}: is not among outputs 0 to {outputs - 1}"):
+            block_importance(model, item, target="prediction", output=number)
+
+
 def test_external_vectors_of_a_masked_block_are_zero() -> None:
     item = make_item()
     item = item.with_(block_embeddings=np.random.default_rng(1).standard_normal((item.n_blocks, 5)).astype(np.float32))
