@@ -193,7 +193,7 @@ class Predictor:
         scales = scales_of(self.models[0])
         names = [scale.names[0] for scale in scales if scale is not None]
         if not names:
-            raise ConfigError("is for numbers; of classes every probability is given", "--interval")
+            raise ConfigError("is for numbers; of classes and labels every probability is given", "--interval")
         for number, model in enumerate(self.models, 1):
             if missing := [name for name in names if name not in calibrations_of(model)]:
                 what = f"model {number} keeps no residuals of held-out items for {', '.join(missing)}"
