@@ -39,7 +39,7 @@ from data.write_structure import b_factors, identity, scored_structure, write_st
 from data.write_table import format_of, nothing_made, open_table, tell_failures
 from models.answers import output_number
 from models.explain import MAX_BLOCKS, METHODS, block_importance
-from models.explained import TARGETS, Importance
+from models.explained import TARGETS, Explained, Importance
 from models.load_any import add_model_arguments, load_model, model_options
 from models.named import backbone_of
 from models.shipped import PRETRAINED
@@ -64,8 +64,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     format_of(options.out)
     given = input_options(options)
     model = load_model(model_options(options, PRETRAINED))
+    vocabulary = backbone_of(model).config.fragmentation_method
+    Explained(model, options.target)  # what can't be explained is refused before anything is read
     output = None if options.output is None else output_number(model, options.output)
-    inputs = open_inputs(given, backbone_of(model).config.fragmentation_method)
+    inputs = open_inputs(given, vocabulary)
     root = given.root or Path(str(given.input)).parent if inputs.kind == "index" else Path()
     progress = tqdm(inputs, desc="interfaces", total=inputs.total, disable=not sys.stderr.isatty())
     failures: list[Failure] = []

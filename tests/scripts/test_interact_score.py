@@ -120,6 +120,8 @@ def test_an_output_is_one_of_predictions(shards: Path, tmp_path: Path, capsys: p
     command = [str(shards), "--checkpoint", str(SHIPPED), "--out", str(tmp_path / "x.csv")]
     assert main([*command, "--output", "0"]) == 2
     assert "--output: says which prediction is explained, and --target is complex" in capsys.readouterr().err
+    assert main([*command, "--output", "0", "--target", "prediction"]) == 2
+    assert "a DenoisePretrainModel predicts no value; targets without a head: complex" in capsys.readouterr().err
 
 
 def test_a_page_asks_for_nothing(shards: Path, tmp_path: Path) -> None:
