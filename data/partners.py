@@ -69,6 +69,7 @@ def select_chains(structure: Structure, names: str, smiles: str | None = None) -
     for name in wanted:
         if name not in chains:
             hint = f"its chains: {listed(chains)}"
+            hint += " by the author's ids, auth_asym_id" * (".cif" in structure.path.lower())
             if set(name) <= set(chains):  # HL
                 hint += f"; several chains are joined by _: {'_'.join(name)}"
             raise StructureError(f"has no chain {name!r}", structure.path, hint=hint)

@@ -82,7 +82,11 @@ def sequences_of_items(reader: ShardReader, known: KnownChains | None = None) ->
             whole = list(chains.values())
         found.append(distinct(whole))
     if missing == len(found):
-        raise DataError(f"has the chains of none of the items, the first is {known.names[0]!r}", known.source)
+        what = f"has the chains of none of the items, the entry of the first would be {known.names[0]!r}"
+        hint = (
+            "an entry is the id of the item up to the last _, or the pdb_id of --index beside that id; or --structures"
+        )
+        raise DataError(what, known.source, hint=hint)
     return ItemSequences(found, known.source, missing)
 
 

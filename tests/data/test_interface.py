@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from structure_texts import LYS, SER, atom, chain_of, dimer, residue, write
+from structure_texts import LYS, SER, atom, chain_of, dimer, mmcif, residue, write
 
 from configs.errors import DataError, InterfaceError, LigareError, StructureError
 from data.discover import discover
@@ -309,3 +309,13 @@ def test_copies_of_a_ligand_at_several_places_are_no_partner(tmp_path: Path) -> 
     elsewhere = residue("BNZ", 402, RING, "A", (0.0, 80.0, 0.0), hetero=True)
     item = make(tmp_path, [*chain, *near, *elsewhere], chain1="A", lig_code="BNZ")
     assert set(item.block_resid[item.segment_ids == 1].tolist()) == {401}
+
+
+def test_chains_of_an_mmcif_file_are_told_by_the_author_s_ids(tmp_path: Path) -> None:
+    row = "ATOM {0} N N . SER {1} 1 1 ? {0}.0 0.0 0.0 1.0 1 {2} 1"  # label_asym_id, auth_asym_id
+    (tmp_path / "x.cif").write_text(mmcif([row.format(1, "A", "Q"), row.format(9, "B", "R")]))
+    found = read_structure(tmp_path / "x.cif")
+    with pytest.raises(
+        StructureError, match=r"has no chain 'B' \(its chains: Q, R by the author's ids, auth_asym_id\)"
+    ):
+        select_chains(found, "B")

@@ -206,7 +206,9 @@ def test_sequences_come_from_the_table_or_else_from_the_blocks(folder, tmp_path)
     found = sequences_of_items(reader, chains_of_table(tmp_path / "of_items.csv", reader.ids))
     assert found.sequences[5] == (LYSOZYME, "MKV")
     (tmp_path / "none.csv").write_text("pdb_id,chain,sequence\n9zzz,A,MKV\n")
-    with pytest.raises(DataError, match=r"none.csv: has the chains of none of the items, the first is '1aaa'"):
+    with pytest.raises(
+        DataError, match=r"none.csv: has the chains of none of the items, the entry of the first would be '1aaa'"
+    ):
         sequences_of_items(reader, chains_of_table(tmp_path / "none.csv", reader.ids))
 
 
