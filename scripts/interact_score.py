@@ -35,6 +35,7 @@ from configs.words import count_of
 from data.contacts import distance_to_other_side
 from data.failures import Failure
 from data.inputs import InputItem, add_input_arguments, input_options, open_inputs
+from data.vocab import load_vocabulary
 from data.write_structure import b_factors, identity, scored_structure, write_structure
 from data.write_table import format_of, nothing_made, open_table, tell_failures
 from models.answers import output_number
@@ -84,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             except (DataError, StructureError) as error:
                 failures.append(Failure(entry.path, "", entry.name, "", str(error)))
                 continue
-            table.write(columns(entry, found))
+            table.write(columns(entry, found, vocabulary))
             made += 1
         if not made:
             raise nothing_made([*inputs.failures, *failures], given.input)
@@ -120,9 +121,9 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def columns(entry: InputItem, found: Importance) -> dict[str, Any]:
-    """The rows of one complex, a block each, in the order of the item."""
-    item = entry.item
+def columns(entry: InputItem, found: Importance, vocabulary: str | None) -> dict[str, Any]:
+    """The rows of one complex, a block each, in the order of the item. `vocabulary`: that of its blocks."""
+    item, names = entry.item, load_vocabulary(vocabulary)
     places = [identity(item, block) for block in range(item.n_blocks)]
     distance = distance_to_other_side(item)
     return {
@@ -133,6 +134,7 @@ def columns(entry: InputItem, found: Importance) -> dict[str, Any]:
         "resname": [place[1] for place in places],
         "resid": [place[2] for place in places],
         "icode": [place[3] for place in places],
+        "block_type": [names.symbol(block) for block in item.B],
         "score": np.asarray(found.score, np.float64),
         "rank": ranks(found.score),
         "distance": np.where(np.isfinite(distance), distance, np.nan),

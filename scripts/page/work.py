@@ -193,16 +193,18 @@ def analyse(bench: Bench, order: dict[str, Any]) -> dict[str, Any]:
     Raises:
         LigareError: the file does not have what is named (lists what it has).
     """
-    entry, target = read_entry(vocabulary_of(bench.model), order), order["target"]
+    vocabulary, target = vocabulary_of(bench.model), order["target"]
+    entry = read_entry(vocabulary, order)
     if target not in bench.targets:
         raise ConfigError(f"{target!r} is not known", "target", hint=f"known: {', '.join(bench.targets)}")
     [embedded] = embed_items(bench.model, [entry], Wanted(("h_graph",)))
     vector = embedded.vectors["h_graph"][0]
     explained, asked = bench.model, entry
     if target == "prediction" and bench.predictor is not None:
-        explained, asked = bench.predictor.models[0], read_entry(bench.predictor.vocabulary, order)
+        explained, vocabulary = bench.predictor.models[0], bench.predictor.vocabulary
+        asked = read_entry(vocabulary, order)
     importance = block_importance(explained, asked.item, target)
-    write_results(asked, importance, target)
+    write_results(asked, importance, target, vocabulary)
     blocks = sorted(blocks_of(asked.item, importance.score), key=lambda block: block["rank"])
     modality = entry.item.modality
     return {
@@ -270,11 +272,11 @@ def shown(value: Any) -> str:
     return f"{float(value):.3f}" if isinstance(value, (float, np.floating)) else str(value)
 
 
-def write_results(entry: InputItem, importance: Importance, target: str) -> None:
+def write_results(entry: InputItem, importance: Importance, target: str, vocabulary: str | None) -> None:
     """The table, the scored structure and the 3D view."""
     signed = target == "prediction"
     with open_table(Path(OUT, TABLE)) as table:
-        table.write(columns(entry, importance))
+        table.write(columns(entry, importance, vocabulary))
     structure = scored_structure(entry.item, b_factors(importance.score, signed), 50.0 if signed else 0.0, entry.path)
     write_structure(structure, Path(OUT, STRUCTURE))
     page = complex_page(entry.item, importance.score, entry.name, f"Score: {WORDS[target]}", signed, structure)

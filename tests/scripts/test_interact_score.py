@@ -67,6 +67,7 @@ def test_shards_give_a_table_structures_and_pages(shards: Path, tmp_path: Path) 
     assert list(table.columns[:7]) == ["id", "block", "segment", "chain", "resname", "resid", "icode"]
     first = table[table.id == "entry/0"]
     assert first.icode.tolist() == ["", "A", "", ""]
+    assert first.block_type.tolist() == [load_vocabulary().symbol(block) for block in some_item().B]
     assert first.sort_values("score", ascending=False)["rank"].tolist() == [1, 2, 3, 4]
     np.testing.assert_allclose(first.distance, distance_to_other_side(some_item()), atol=1e-6)
     structure = gemmi.read_structure(str(tmp_path / "cif" / "entry_0.cif"))

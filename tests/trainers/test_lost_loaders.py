@@ -23,10 +23,11 @@ class KilledAfter(Callback):
 
     def __init__(self, step: int) -> None:
         self.step = step
+        self.others = set(multiprocessing.active_children())  # of tests before
 
     def on_batch_end(self, trainer: Trainer) -> None:
         if trainer.global_step == self.step:
-            for child in multiprocessing.active_children():
+            for child in set(multiprocessing.active_children()) - self.others:
                 child.kill()
                 child.join()
 
