@@ -33,7 +33,7 @@ def check_alike(models: Sequence[Any], transformed: bool = False) -> None:
 def differences(first: Any, other: Any, transformed: bool) -> Iterator[tuple[str, str]]:
     """What each of two models is or does, in words that are equal where it makes no difference."""
     two = first, other
-    yield f"is a {type(first).__name__}", f"is a {type(other).__name__}"
+    yield f"is of type {type(first).__name__}", f"is of type {type(other).__name__}"
     yield tuple(f"predicts {described(answers_of(model, transformed))}" for model in two)  # type: ignore[misc]
     yield tuple(f"learned labels after {transforms(model)}" for model in two)  # type: ignore[misc]
     yield tuple(f"has the vocabulary {vocabulary_of(model)}" for model in two)  # type: ignore[misc]

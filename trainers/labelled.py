@@ -110,6 +110,7 @@ def tell_scores(labelled: Labelled, out: Path) -> str:
     shown = [n for n in ("rmse", "mae", "pearson", "accuracy", "auroc", "macro_f1") if n in told["scores"]]
     text = ", ".join(f"{name} {sureness.span(told['scores'][name])}" for name in shown)
     lines = [f"against the {count_of(told['items'], 'label')} of the input, in {path}: {text}"]
+    lines.append("(only items that the model was not trained on tell how good it is)")
     lines += [sureness.in_words(curve) for curve in told["coverage"]]
     if "interval" in told:
         one = told["interval"]

@@ -263,7 +263,7 @@ def test_models_that_do_not_belong_together_are_refused() -> None:
     assert "learned labels after no transform, the second learned labels after pK_from_dG" in told(
         {}, labels(transform="pK_from_dG")
     )
-    assert "the first is a RegressionPredictor, the second is a AffinityPredictor" in told(
+    assert "the first is of type RegressionPredictor, the second is of type AffinityPredictor" in told(
         {}, {"kind": "AffinityPredictor"}
     )
     three = {"kind": "MultiClassClassifierModel", "num_classes": 3, "facts": {}}
